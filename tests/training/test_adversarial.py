@@ -121,8 +121,8 @@ def test_a_step_of_sampling_leads_on_along_the_noise_or_to_new_noise(
 def test_what_the_stage_does_not_do_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"identity_loss.feature_weight is 1.0.*0 in this stage"):
         replace(RECIPE, identity_loss=IdentityLossConfig(feature_weight=1.0))
-    with pytest.raises(RecipeError, match=r"initial_share is 0.2.*0 without init_from"):
-        replace(RECIPE, initial_share=0.2)
+    with pytest.raises(RecipeError, match=r"average_share is 0.2.*0 without average_with"):
+        replace(RECIPE, average_share=0.2)
     with pytest.raises(RecipeError, match=r"augmentation.p_apply is 0.3.*0 in this stage"):
         replace(RECIPE, augmentation=Augmentation(p_apply=0.3))
     assert to_table(RECIPE)["stage"] == "adversarial"
@@ -151,8 +151,8 @@ def test_a_training_writes_a_model_with_another_unet_alone(
             before, after = (load_file(root / f"{part}.safetensors") for root in (MODEL_DIR, tmp_path / "run" / folder))
             assert any(not torch.equal(before[name], after[name]) for name in before) == changed
 
-    # Written again with a share of the weights before, they lie as much nearer to these.
-    shared = replace(recipe, initial_share=0.25)
+    # Averaged with another model, they lie as much nearer to it.
+    shared = replace(recipe, average_with=MODEL_DIR, average_share=0.25)
     shutil.copytree(tmp_path / "run", tmp_path / "shared", ignore=shutil.ignore_patterns("final", "average-*"))
     export_averages(shared, prepare(shared, ArrayCache(tmp_path / "store")), tmp_path / "shared")
     roots = (MODEL_DIR, tmp_path / "run/final", tmp_path / "shared/final")

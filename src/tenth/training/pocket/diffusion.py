@@ -42,7 +42,8 @@ class DiffusionRecipe:
     schedule: TrainingConfig
     conditioning_dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
     init_from: FilePath | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
-    initial_share: Fraction = 0.0  # of its weights in what is written, averaged with the trained ones
+    average_with: FilePath | None = None  # a whole model: its weights are averaged with the trained ones in what is written
+    average_share: Fraction = 0.0  # how much of that average they are
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     repeat_threshold: Fraction = 0.0  # attributes of a smaller share of the photos are seen more often: repeat_factor_sampling
     identity_loss: IdentityLossConfig = field(default_factory=IdentityLossConfig)
@@ -50,19 +51,19 @@ class DiffusionRecipe:
     stage: Literal["base-model"] = "base-model"
 
     def __post_init__(self) -> None:
-        possible = not self.initial_share or self.init_from is not None
-        require(possible, "initial_share", self.initial_share, "0 without init_from")
+        possible = not self.average_share or self.average_with is not None
+        require(possible, "average_share", self.average_share, "0 without average_with")
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """The modules that are trained, and the data. photo_indices: photos, those with rare attributes several times, (M,).
 
-    initial_weights: of UNet and text encoder before training, under the names of a checkpoint's averages.
+    average_with: the weights of the recipe's `average_with`, under the names of a checkpoint's averages; none without one.
     """
 
     model: PocketModules
-    initial_weights: Mapping[str, Tensor]
+    average_with: Mapping[str, Tensor]
     encoder: FaceEncoder
     autoencoder: PocketAutoencoder
     dataset: PocketDataset
@@ -80,17 +81,19 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
 def export_averages(recipe: DiffusionRecipe, data: Prepared, directory: Path) -> None:
     """Write the averages of the last checkpoint as models: `directory`/average-HALFLIFE, and last the first, to final.
 
-    Each has the recipe's share of the initial weights; what a stage does not train is as it was.
-    Source of averaging with the weights before: Wortsman et al. 2022, WiSE-FT, arXiv:2109.01903.
+    Each is averaged with the model that the recipe names; what a stage does not train is as it was. Source of averaging a model
+    with one that it was fine-tuned from: Wortsman et al. 2022, WiSE-FT, arXiv:2109.01903.
     """
     checkpoint = load_checkpoint(directory)
     assert checkpoint is not None
+    text_encoder = {f"text_encoder.{name}": value for name, value in data.model.text_encoder.state_dict().items()}
     first, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
     for key in (*further, first):
-        weights = dict(data.initial_weights)
-        for name, value in tensors_under(checkpoint.tensors, key).items():
-            weights[name] = torch.lerp(value, weights.get(name, value).to(value), recipe.initial_share)
-        export_model(directory / ("final" if key == first else key), weights, recipe.autoencoder, data.encoder)
+        trained = tensors_under(checkpoint.tensors, key)
+        for name in trained.keys() & data.average_with.keys():
+            trained[name] = torch.lerp(trained[name], data.average_with[name].to(trained[name]), recipe.average_share)
+        folder = directory / ("final" if key == first else key)
+        export_model(folder, text_encoder | trained, recipe.autoencoder, data.encoder)
 
 
 def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
@@ -106,6 +109,8 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
     else:
         encoder = FaceEncoder(descriptors.mean(0), float(descriptors.var(0).mean().sqrt()))
         adapter = init_ip_adapter(model.unet, encoder.embedding_dim)
+
+    average_with = {} if recipe.average_with is None else _model_weights(recipe.average_with, autoencoder)
 
     # Data.
     embeddings = encoder.standardize(descriptors)
@@ -124,11 +129,9 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
 
     # What is added to the UNet.
     install_ip_adapter(model.unet, adapter)
-    trained = {"unet": model.unet, "text_encoder": model.text_encoder}
-    initial_weights = {f"{key}.{name}": value.clone() for key in trained for name, value in trained[key].state_dict().items()}
     if dataset.augmented:
         add_augmentation_conditioning(model.unet)
-    return Prepared(model, initial_weights, encoder, autoencoder, dataset, photo_indices)
+    return Prepared(model, average_with, encoder, autoencoder, dataset, photo_indices)
 
 
 def train(
@@ -211,3 +214,12 @@ def _load_initial_weights(
     if not all(torch.equal(value.half(), theirs[name].half()) for name, value in ours.items()):
         raise RecipeError(f"{folder} knows the latents of another autoencoder", "one for both is needed", "Correct the recipe")
     return FaceEncoder(*read_statistics(folder / STATISTICS_PATH)), initial.adapter_parts
+
+
+def _model_weights(folder: Path, autoencoder: PocketAutoencoder) -> dict[str, Tensor]:
+    """The weights of a model folder, "unet.*" with the adapter's and "text_encoder.*". Raises as `_load_initial_weights`."""
+    model = PocketModules.create(MODEL_DIR)
+    _, adapter = _load_initial_weights(model, folder, autoencoder)
+    install_ip_adapter(model.unet, adapter)
+    parts = {"unet": model.unet, "text_encoder": model.text_encoder}
+    return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
