@@ -12,7 +12,7 @@ import torch
 
 from tenth.models.denoiser import Conditioning, predict, sdxl_time_ids
 from tenth.models.registry import load_model
-from tenth.sampling.guidance import CONDITIONAL, UNCONDITIONAL, Guidance, rescale_contrast
+from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance, rescale_contrast
 from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, prompt_and_person
 from tenth.sampling.schedulers import build_scheduler
 from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
@@ -108,6 +108,17 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
             latents = scheduler.step(guided, timestep, latents).prev_sample
         (theirs,) = decode_images(batch, latents)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_centred_guidance_on_words_leaves_every_channel_s_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    predicted = {name: torch.randn(2, 4, 8, 8, generator=generator) for name in (UNCONDITIONAL, CONDITIONAL, TEXT_ONLY)}
+    plain, more, centred = Guidance(1.5), Guidance(1.5, 3.0), Guidance(1.5, 3.0, centred=True)
+    means = [each.combine(predicted).mean((2, 3)) for each in (plain, more, centred)]
+    torch.testing.assert_close(means[2], means[0])
+    assert float((means[1] - means[0]).abs().max()) > 0.1
+    difference = (centred.combine(predicted) - more.combine(predicted)).flatten(2)
+    assert float(difference.std(2).max()) < 1e-5  # and what is in a channel beside its mean is as it was
 
 
 def test_the_contrast_is_corrected_as_diffusers_does() -> None:

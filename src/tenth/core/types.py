@@ -207,7 +207,7 @@ class Aggregator(Protocol):
 class DefaultSampling:
     """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0.
 
-    centred_noise: whether the initial noise has a mean of zero in each channel, which no setting changes.
+    centred: whether initial noise and guidance on the prompt have no mean in any channel, and so no say in the whole's colours.
     """
 
     steps: int
@@ -215,7 +215,7 @@ class DefaultSampling:
     hires_strength: float = DEFAULT_HIRES_STRENGTH
     guidance_rescale: float = 0.5
     text_guidance_scale: float = 0.0
-    centred_noise: bool = False
+    centred: bool = False
 
 
 class DiffusionModel(Protocol):

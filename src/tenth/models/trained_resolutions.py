@@ -26,7 +26,7 @@ DEFAULT_SAMPLING = {
         1.4,
         hires_strength=0.0,  # benchmarks/highres.py
         text_guidance_scale=5.0,  # benchmarks/words_and_groups.py: beside a person the prompt hardly counts without it
-        centred_noise=True,
+        centred=True,
     ),
     TrainedResolutions.NEAR_SQUARE: DefaultSampling(25, 7.5),
     TrainedResolutions.MULTI_ASPECT: DefaultSampling(25, 5.0),

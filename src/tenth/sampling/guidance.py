@@ -18,7 +18,8 @@ class Guidance:
     scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off.
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
     image, whatever the scheduler and the number of steps. rescale: share of the correction, (guided, conditional, share) ->
-    guided; None for Lin et al.'s, of the contrast.
+    guided; None for Lin et al.'s, of the contrast. centred: whether the second changes no channel's mean: "outdoors" turns
+    faces grey otherwise, as it asks for daylight.
     Sources: Ho and Salimans 2022, arXiv:2207.12598; Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise
     levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person.
     """
@@ -28,6 +29,7 @@ class Guidance:
     interval: tuple[float, float] = FULL_INTERVAL
     rescale: float = 0.0
     correction: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    centred: bool = False
 
     @property
     def enabled(self) -> bool:
@@ -48,7 +50,10 @@ class Guidance:
         unconditional = predicted[UNCONDITIONAL]
         guided = unconditional + self.scale * (conditional - unconditional)
         if TEXT_ONLY in predicted:
-            guided = guided + self.text_scale * (predicted[TEXT_ONLY] - unconditional)
+            towards_text = predicted[TEXT_ONLY] - unconditional
+            if self.centred:
+                towards_text = towards_text - towards_text.mean((2, 3), keepdim=True)
+            guided = guided + self.text_scale * towards_text
         correction = self.correction or rescale_contrast
         return correction(guided, conditional, self.rescale) if self.rescale else guided
 

@@ -134,6 +134,7 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
             sampling.guidance_interval,
             rescale,
             None if model.family is None else model.family.correct_guidance,
+            defaults.centred,
         )
         if batch.embeddings is not None:
             model.set_adapter_scale(sampling.ip_adapter_scale)
@@ -225,11 +226,11 @@ def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Te
     """Standard normal noise (B, C, h, w), each image's from its own generator on the CPU.
 
     As every low frequency of it, its mean in each channel decides the image's: the colours of the whole. Of few latents the
-    mean is large, and a seed gives red faces whoever is asked for; models that are `centred_noise` do without it.
+    mean is large, and a seed gives red faces whoever is asked for; models that are `centred` do without it.
     """
     shape = (len(generators), *batch.latent_shape)
     noise: Tensor = randn_tensor(shape, generators, batch.model.device, batch.model.dtype)
-    return noise - noise.mean((2, 3), keepdim=True) if batch.model.default_sampling.centred_noise else noise
+    return noise - noise.mean((2, 3), keepdim=True) if batch.model.default_sampling.centred else noise
 
 
 def img2img_steps(steps: int, strength: float) -> int:
