@@ -164,6 +164,7 @@ def test_a_pair_trains_with_its_adapter_by_default_and_without_by_a_recipe(toy_m
     )
     assert together.schedule.total_images == SMALL_SCHEDULE_WITH_ADAPTER.total_images < SMALL_SCHEDULE.total_images
     assert separate == alone
+    assert (together.prior_loss_weight, alone.prior_loss_weight) == (0.0, 1.0)
     (recipe := tmp_path / "alone.toml").write_text('method = "dreambooth"\nwith_adapter = true\n')
     with pytest.raises(RecipeError, match="with_adapter is true for toy and no adapter; a UNet and a method that reads"):
         method(str(recipe))(person(1), toy_model)

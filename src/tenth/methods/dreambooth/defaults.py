@@ -54,6 +54,8 @@ def default_settings(name: str, model: DiffusionModel, *, with_adapter: bool = F
         prompts=SMALL_VOCAB_PROMPTS,
         class_prompts=SMALL_VOCAB_CLASS_PROMPTS,
         num_class_images=34,
+        # Beside the adapter class images cost half the time, and likeness where a prompt asks for more (docs/log.md).
+        prior_loss_weight=0.0 if with_adapter else 1.0,
         with_adapter=with_adapter,
     )
 
