@@ -18,7 +18,7 @@ from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
 from tenth.training.pocket.dataset import PocketConditioningDropout, repeat_factor_sampling
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion, training_loss
-from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig, feature_distance
+from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig, feature_distance, jittered
 from tenth.training.pocket.modules import PocketModules
 from tenth.training.schedule import TrainingConfig
 from toy_latents import photo_dataset, pocket_dataset, step_rng
@@ -57,6 +57,17 @@ def test_features_are_compared_by_direction_over_places_and_stages() -> None:
 
 
 @pytest.mark.slow
+def test_crops_are_moved_and_enlarged_by_shares_of_their_side() -> None:
+    crops = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    as_they_are, right, enlarged = jittered(crops, torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.125, -0.125], [0.5, 0.0, 0.0]]))
+    torch.testing.assert_close(as_they_are, crops[0])
+    torch.testing.assert_close(right[:, 1:, :-1], crops[1, :, :-1, 1:])  # an eighth of eight pixels, and an edge that repeats
+    torch.testing.assert_close(right[:, 0, :-1], crops[1, :, 0, 1:])
+    quarter = crops[2, :, 2:6, 2:6]  # the middle half of each side: sampled at twice the density
+    torch.testing.assert_close(enlarged.mean(), quarter.mean(), atol=0.05, rtol=0)
+    assert float(enlarged.min()) >= float(crops[2, :, 1:7, 1:7].min())
+
+
 def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: IdentityLoss, toy_configs: Path) -> None:
     torch.manual_seed(0)
     parts, made = PocketModules.create(toy_configs), pocket_dataset()
