@@ -24,7 +24,7 @@ NAMES_A_METHOD = re.compile(
 )
 # Sentences that compare, but no methods by a record: the words with which they begin, and what they are instead.
 SAID = {
-    "README.md": {"The fine-tuned methods were measured on 16": "a setting, text guidance"},
+    "README.md": set(),
     "docs/results.md": {"A method is called higher or lower than another only where": "the rule itself"},
     "docs/choose.md": {
         "it starts as the consensus and departs from it only where held-out people gain": "how it is trained",

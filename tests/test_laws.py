@@ -165,7 +165,9 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
     ours = draw(
         model,
         Request(identity, PROMPT, 3),
-        sampling=SamplingConfig(steps=3, guidance_scale=2.5, guidance_rescale=0.0, ip_adapter_scale=0.7),
+        sampling=SamplingConfig(
+            steps=3, guidance_scale=2.5, guidance_rescale=0.0, text_guidance_scale=0.0, ip_adapter_scale=0.7
+        ),
     )[0]
     pipeline = StableDiffusionPipeline.from_pretrained(toy_folder, dtype=torch.float32, low_cpu_mem_usage=False)
     pipeline.load_ip_adapter(

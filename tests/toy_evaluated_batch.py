@@ -107,7 +107,7 @@ def assert_equal(found: dict[str, Score], expected: dict[str, Score]) -> None:
         for key in ("value", "low", "high"):
             value = asdict(score)[key]
             close = value if value is None else pytest.approx(value, rel=1e-9, abs=1e-9)
-            assert asdict(found[name])[key] == close, name
+            assert asdict(found[name])[key] == close, (name, key, found[name], score)
 
 
 def extracting(seen: Path) -> Any:

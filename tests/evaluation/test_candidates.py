@@ -62,7 +62,8 @@ def test_a_new_photo_of_the_person_is_like_the_others_and_no_copy(photos: list[P
     assert new.identity is not None
     assert 0.5 < new.identity < 1
     assert copied.is_copy
-    assert copied.nearest_photo_bits == 0
+    assert copied.nearest_photo_bits is not None
+    assert copied.nearest_photo_bits <= 16  # of 512: a face may be found a pixel apart
 
 
 def test_an_image_without_a_face_has_no_figures_and_comes_last(photos: list[Photo], references: ReferenceFaces) -> None:

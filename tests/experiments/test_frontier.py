@@ -47,9 +47,9 @@ def generate_traded(model: Any, requests: Sequence[Request], sampling: SamplingC
 @pytest.fixture
 def traded(recipe: ExperimentRecipe, monkeypatch: pytest.MonkeyPatch) -> ExperimentRecipe:
     monkeypatch.setattr(pictures, "generate", generate_traded)
-    return replace(
-        recipe, recognizers=recipe.recognizers[:1], prompt_sets={"attributes": PromptSet(PROMPTS, 2)}, frontier=FRONTIER
-    )
+    sampling = replace(recipe.sampling, text_guidance_scale=0.0)  # one of the frontier's
+    recipe = replace(recipe, recognizers=recipe.recognizers[:1], sampling=sampling)
+    return replace(recipe, prompt_sets={"attributes": PromptSet(PROMPTS, 2)}, frontier=FRONTIER)
 
 
 def frontiers_at(folder: Path) -> list[dict[str, Any]]:

@@ -69,7 +69,8 @@ def test_settings_are_a_table_and_come_back_from_it() -> None:
 )
 def test_a_image_counts_as_drawn_only_with_the_very_settings(change: dict[str, Any], small: Any, tmp_path: Path) -> None:
     path, picture = tmp_path / "0.png", ImageJob(None, None, None, PROMPT, 0, tmp_path / "0.png")
-    recipe = ExperimentRecipe(PhotoDataset(Path(), Path()), "validation", sampling=FEW_STEPS)
+    few_steps = FEW_STEPS.for_model(small)
+    recipe = ExperimentRecipe(PhotoDataset(Path(), Path()), "validation", sampling=few_steps)
 
     def drawn(settings: SamplingConfig, wanted: SamplingConfig) -> bool:
         info = PngImagePlugin.PngInfo()
@@ -78,8 +79,8 @@ def test_a_image_counts_as_drawn_only_with_the_very_settings(change: dict[str, A
         Image.new("RGB", (8, 8)).save(path, pnginfo=info)
         return is_generated(path, "none", picture, replace(recipe, sampling=wanted), small)
 
-    other = replace(FEW_STEPS, **change)
-    assert [drawn(*both) for both in ((FEW_STEPS, FEW_STEPS), (other, other), (FEW_STEPS, other), (other, FEW_STEPS))] == [
+    other = replace(few_steps, **change)
+    assert [drawn(*both) for both in ((few_steps, few_steps), (other, other), (few_steps, other), (other, few_steps))] == [
         True,
         True,
         False,

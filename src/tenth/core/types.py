@@ -205,17 +205,14 @@ class Aggregator(Protocol):
 
 @dataclass(frozen=True)
 class DefaultSampling:
-    """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0.
-
-    centred: whether initial noise and guidance on the prompt have no mean in any channel, and so no say in the whole's colours.
-    """
+    """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0."""
 
     steps: int
     guidance_scale: float
     hires_strength: float = DEFAULT_HIRES_STRENGTH
     guidance_rescale: float = 0.5
     text_guidance_scale: float = 0.0
-    centred: bool = False
+    centred: bool = False  # initial noise and guidance on the prompt: no mean in any channel
 
 
 class DiffusionModel(Protocol):

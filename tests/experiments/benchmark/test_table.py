@@ -254,7 +254,7 @@ def test_without_a_recognizer_dlibs_judges_and_attributes_are_read_off_the_face(
     photo = load_image(face_photos[0])
     framed = np.pad(photo, ((70, 90), (120, 40), (0, 0)), mode="edge")  # smaller, and not in the middle
     rows = scorer([photo, framed, np.zeros((64, 64, 3), np.uint8)])
-    assert np.abs(rows[0] - rows[1]).max() < 0.5  # logits from -14 to 7; dlib finds the face a fraction of a pixel apart
+    assert np.abs(rows[0] - rows[1]).max() < 1  # logits from -14 to 7; dlib finds the face a fraction of a pixel apart
     assert np.abs(rows[0] - load_face_attributes()([framed])[0]).max() > 2  # as a whole it is read as something else
     assert not rows[2].any()
     assert scorer.adherence(rows[2:], ["a photo of a smiling person"])[0] == 0

@@ -18,8 +18,8 @@ MAX_ZIP_PICTURES = 1_000
 
 # Two of the example photos in the package, so that the examples work as they stand.
 EXAMPLE_PHOTOS: Any = [
-    "1e550b49b473a75886cad150bbbf522c4f754c1483c413cd4692dc27dd23c1e3",
-    "41864aece974ddaccb510f8d2f8bde408f37f370e3b992c1764c914725cc1862",
+    "846f9a295ffe62148cb5777b605a7038a1f30df1bcf714fa7708b3e22e103e42",
+    "32e60a0732a3233cefa5f6f59245651148758019d1ac6d651e81191f563a3fea",
 ]
 EXAMPLE_PROMPT = "a photo of a person, smiling"
 EXAMPLE_REQUEST: Any = {"prompts": [EXAMPLE_PROMPT], "num_images": 2, "sampling": {"steps": 4}}
