@@ -38,7 +38,7 @@ def draw(rows: Sequence[BatchRow]) -> Iterator[DrawnRow]:
         if row.prompt == BAD:
             yield DrawnRow(row, error=DataError("a bad prompt", "a good one is needed", "Write one"))
             continue
-        pixels = np.random.default_rng(int(row.id, 16)).integers(1, 256, (8, 8, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(row.seed).integers(1, 256, (8, 8, 3), dtype=np.uint8)
         content = BytesIO()
         Image.fromarray(pixels * (row.prompt != "black")).save(content, "PNG")
         yield DrawnRow(row, content.getvalue())
