@@ -9,14 +9,17 @@ import threading
 import time
 from collections.abc import Callable
 from ctypes import PyDLL
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tenth.core.errors import InputError, PhotoError
+from tenth.core.errors import DataError, InputError, PhotoError
+from tenth.core.types import DiffusionModel
 from tenth.core.workers.tasks import run_tasks
+from tenth.experiments.costs import Cost, append_cost
 
 
 def squares() -> Callable[[int], int]:
@@ -142,3 +145,25 @@ def memory_of_many(tasks: int, workers: int, ray: str = "") -> None:
         if number in (tasks // 100, tasks - 1):
             sizes.append(resident())
     print(*sizes)
+
+
+def append_costs(path: Path) -> Callable[[str], None]:
+    def run(name: str) -> None:
+        for _ in range(20):
+            append_cost(path, Cost(1.0), task="images", method=name)
+
+    return run
+
+
+@dataclass(frozen=True)
+class ModelTask:
+    """A task of an experiment: which model does it, and its number."""
+
+    number: int
+
+    def __call__(self, model: DiffusionModel) -> tuple[str, int]:
+        return model.name, self.number
+
+
+def refuse_model(model: DiffusionModel) -> None:
+    raise DataError(f"a task for {model.name}", "another is needed", "Give another")

@@ -120,7 +120,7 @@ def test_nothing_is_drawn_again_when_all_is_there(draw: Draw, here: Path, monkey
     command = ("--candidates", "4", "-n", "2", "-o", "best")
     assert draw(*command) == 0
     before = files(here / "best")
-    monkeypatch.setattr("tenth.experiments.resumable_images.generate", lambda *_, **__: pytest.fail("drew again"))
+    monkeypatch.setattr("tenth.experiments.generation.resumable_images.generate", lambda *_, **__: pytest.fail("drew again"))
     (here / "best" / "sheet.png").unlink()
     assert draw(*command) == 0
     assert files(here / "best") == before

@@ -14,8 +14,8 @@ from tenth.core.errors import CheckpointError
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.run_record import read_record
 from tenth.core.types import Face, Person, Photo, Sample
-from tenth.experiments import resumable_images as going_on
 from tenth.experiments.demo import DEMO_METHODS, PROMPTS, SEED, demo
+from tenth.experiments.generation import resumable_images as going_on
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.prompts.vocabulary import prompt_warnings

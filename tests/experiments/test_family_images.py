@@ -10,7 +10,7 @@ import pytest
 from tenth.core.errors import CheckpointError
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity
-from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
+from tenth.experiments.generation.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.families.registry import FAMILIES
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request

@@ -15,7 +15,7 @@ from tenth.core.errors import CheckpointError, RecipeError
 from tenth.core.files.claims import exclusive_folder
 from tenth.core.run_record import PROGRESS_FILE
 from tenth.core.types import Sample
-from tenth.experiments import resumable_images as going_on
+from tenth.experiments.generation import resumable_images as going_on
 from tenth.experiments.generation.run import ImageRun, generate_into
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate

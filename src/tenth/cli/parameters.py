@@ -214,6 +214,8 @@ VERIFY_HELP = "read each finished file as a whole, and do again what has changed
 VerifyShards = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
 WORKERS_HELP = "processes on this machine that share the work, or with --ray workers in all [default: this process alone]"
 RAY_HELP = "the nodes of a Ray cluster share the work: auto, the cluster that this machine is a node of; HOST:PORT; local"
+LOCAL_WORKERS_HELP = "processes that share identities and images, a thread each [default: this process alone, all threads]"
+LocalWorkers = Annotated[int, option("N", LOCAL_WORKERS_HELP, "--workers", parser=whole_number)]
 Workers = Annotated[int, option("N", WORKERS_HELP, "--workers", parser=whole_number)]
 RayAddress = Annotated[str, option("ADDRESS", RAY_HELP, "--ray", parser=str)]
 PlanFile = Annotated[Path, argument("PLAN", "rows in JSON lines or Parquet, or a TOML of people, prompts and seeds")]

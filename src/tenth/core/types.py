@@ -1,7 +1,7 @@
 """The data types and protocols that the packages exchange.
 
-Shape letters, in every file: K photos, D embedding dimension, M rows of an identity, T tokens of a photo, B batch, N images,
-C H W channels, height, width.
+Shape letters, the same in every file: K photos, D embedding dimension, M rows of an identity, T tokens of a photo,
+B batch, N images, C H W channels, height, width.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ FeatureArray = npt.NDArray[np.float64]  # (N, D)
 class Face:
     """Where a face is in its photo, in pixels.
 
-    box: left, top, right, bottom. landmarks: (5, 2) x and y in dlib's five-point order (eyes, then nose).
+    box: left, top, right, bottom. landmarks: (5, 2) x and y in dlib's five-point order: outer and inner corner of the eye
+    at the right of the image, outer and inner corner of the eye at its left, base of the nose.
     """
 
     box: tuple[int, int, int, int]
@@ -217,7 +218,8 @@ class DefaultSampling:
 class DiffusionModel(Protocol):
     """What methods and sampling may read of a model. name: "name@digest". trained_methods: trained aggregators' folders.
 
-    Sampling and training leave pipeline and prompt encoder as they were. More: models/latent_diffusion.py, flow_model.py.
+    pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Sampling and training leave both as they were.
+    family: of models/families, None for a UNet. The others are explained at models/latent_diffusion.py and flow_model.py.
     """
 
     name: str
@@ -281,12 +283,6 @@ class Method(Protocol):
 
     def is_available(self, model: DiffusionModel) -> bool: ...
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult: ...
-
-
-class Metric(Protocol):
-    """Features of images and of held-out photos -> a score with its interval."""
-
-    def __call__(self, *, generated: Features, held_out: Features, references: Features | None = None) -> Score: ...
 
 
 EntryValue = TypeVar("EntryValue")

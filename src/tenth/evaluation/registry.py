@@ -40,7 +40,7 @@ class MetricSpec:
     """A metric as the table has it.
 
     name: in records, in JSON and on the command line. label: a column's heading. decimals: of its numbers in a table.
-    function: a `Metric` of core/types.py; one that needs prompts takes (generated, scorer). text: what it is, in a line.
+    function: a `Metric` of metrics/inputs.py; one that needs prompts takes (generated, scorer). text: what it is, in a line.
 
     needs: what the images must come with; without it the metric is unavailable.
       faces            features of a face recognizer for both sides, NaN where it finds no face

@@ -18,6 +18,7 @@ from tenth.core.files.writing import write_text
 
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 RESET = "5"  # written to clear_refs, it resets the peak
+LOCK_NAME = ".{}.lock"  # of the file beside a file of costs that is locked while a line is added
 
 
 @dataclass
@@ -55,10 +56,16 @@ def peak_megabytes() -> int:
 
 
 def append_cost(path: Path, cost: Cost, **labels: Any) -> None:
-    """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what."""
+    """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what.
+
+    Several processes may do so at once: each waits for the others.
+    """
+    from filelock import FileLock
+
     line = labels | {"seconds": round(cost.seconds, 3), "peak_memory_mb": cost.peak_memory_mb}
-    texts = [text for text, _ in _read_lines(path)]  # as they stand
-    write_text(path, "".join(f"{text}\n" for text in [*texts, json.dumps(line)]))
+    with FileLock(path.with_name(LOCK_NAME.format(path.name))):
+        texts = [text for text, _ in _read_lines(path)]  # as they stand
+        write_text(path, "".join(f"{text}\n" for text in [*texts, json.dumps(line)]))
 
 
 def add_recorded_cost(path: Path, cost: Cost, **labels: Any) -> Cost:

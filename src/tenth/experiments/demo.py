@@ -20,8 +20,8 @@ from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_re
 from tenth.core.types import DiffusionModel, Person
 from tenth.data.faces.detection import crop_face
 from tenth.evaluation.image_set import load_image
+from tenth.experiments.generation.resumable_images import ImageSeries, UnfinishedRun
 from tenth.experiments.output_folders import folder_in_use, read_run_settings
-from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.methods.registry import method
 from tenth.reporting.contact_sheet import SheetRow, contact_sheet
 from tenth.sampling.config import SamplingConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,19 @@ COSTS_FILE = "costs.jsonl"  # in an experiment's folder: a line for each identit
 SINGLE_PHOTO_METHODS = {
     "ip-adapter": 3
 }  # methods that read one photo: over how many references their images are spread, in turn
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityTask:
+    """What a worker does of an experiment (workers.py): every method's identities of one person. Returns those that failed."""
+
+    recipe: ExperimentRecipe
+    person: Person
+    impostors: Sequence[Photo]
+    output: Path
+
+    def __call__(self, model: DiffusionModel) -> list[dict[str, str]]:
+        return create_identities(self.recipe, model, self.person, self.impostors, self.output)
 
 
 def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, person_id: str, output: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, cycle, groupby, product
 from pathlib import Path
@@ -17,6 +17,7 @@ from tenth.core.types import DiffusionModel
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
+from tenth.experiments.workers import ExperimentWorkers
 from tenth.methods.identity_file import load_identity
 from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.sampling.generate import Request, generate
@@ -79,7 +80,34 @@ def _cycle_jobs(
     return [ImageJob(*source, identity, prompt, number, folder / f"{number}.png") for number, prompt, identity in turns]
 
 
-def generate_missing(recipe: ExperimentRecipe, model: DiffusionModel, jobs: Iterable[ImageJob], output: Path) -> None:
+@dataclass(frozen=True, eq=False)
+class ImageTask:
+    """What a worker does of an experiment (workers.py): a batch of images. missing: which files, for each image."""
+
+    recipe: ExperimentRecipe
+    batch: Sequence[GenerationJob]
+    missing: Sequence[Sequence[bool]]
+    output: Path
+
+    def __call__(self, model: DiffusionModel) -> int:
+        """Generate the batch, write the files that are missing, record the cost. Returns the number of images."""
+        # Images of one identity share the object, so that its weights are applied once.
+        jobs = [job.job for job in self.batch]
+        identities = {path: load_identity(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
+        requests = [Request(identities[job.identity] if job.identity else None, job.prompt, job.seed) for job in jobs]
+        with measure_cost() as cost:
+            samples = list(generate(model, requests, self.recipe.sampling))
+
+        # The cost first, so that it is known of every image on disk.
+        name = self.recipe.display_names.get(jobs[0].method or "", "none")
+        append_cost(self.output / COSTS_FILE, cost, task="images", method=name, count=len(self.batch))
+        for job, missing_files, sample in zip(self.batch, self.missing, samples, strict=True):
+            for path, method in compress(job.files, missing_files):
+                save_sample(replace(sample, method=method), path)
+        return len(self.batch)
+
+
+def generate_missing(recipe: ExperimentRecipe, workers: ExperimentWorkers, jobs: Iterable[ImageJob], output: Path) -> None:
     """Generate the images that are missing, and record the cost.
 
     A batch with a missing image is generated as a whole: a pixel may differ by 1/255 in another batch.
@@ -87,26 +115,20 @@ def generate_missing(recipe: ExperimentRecipe, model: DiffusionModel, jobs: Iter
     batches = generation_batches(jobs)
     current_signer()  # what cannot be signed is not drawn
     with tqdm(total=sum(map(len, batches)), desc="images", file=sys.stderr, delay=2) as bar:
-        for batch in batches:
-            jobs = [job.job for job in batch]
-            missing = [[not is_generated(path, method, job.job, recipe, model) for path, method in job.files] for job in batch]
-            if not any(map(any, missing)):
-                bar.update(len(batch))
-                continue
 
-            # Images of one identity share the object, so that its weights are applied once.
-            identities = {path: load_identity(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
-            requests = [Request(identities[job.identity] if job.identity else None, job.prompt, job.seed) for job in jobs]
-            with measure_cost() as cost:
-                samples = list(generate(model, requests, recipe.sampling))
+        def missing_batches() -> Iterator[ImageTask]:
+            for batch in batches:
+                missing = [
+                    [not is_generated(path, method, job.job, recipe, workers.model) for path, method in job.files]
+                    for job in batch
+                ]
+                if any(map(any, missing)):
+                    yield ImageTask(recipe, batch, missing, output)
+                else:
+                    bar.update(len(batch))
 
-            # The cost first, so that it is known of every image on disk.
-            name = recipe.display_names.get(jobs[0].method or "", "none")
-            append_cost(output / COSTS_FILE, cost, task="images", method=name, count=len(batch))
-            for job, missing_files, sample in zip(batch, missing, samples, strict=True):
-                for path, method in compress(job.files, missing_files):
-                    save_sample(replace(sample, method=method), path)
-            bar.update(len(batch))
+        for count in workers.results(missing_batches()):
+            bar.update(count)
 
 
 def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:

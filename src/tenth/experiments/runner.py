@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice, product
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -35,7 +36,7 @@ from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments.frontier.images import generate_frontier, list_frontier_jobs
 from tenth.experiments.frontier.scores import FrontierScores, frontier_scorer
-from tenth.experiments.identities import COSTS_FILE, create_identities
+from tenth.experiments.identities import COSTS_FILE, IdentityTask
 from tenth.experiments.images import ImageJobs, generate_missing, list_image_jobs
 from tenth.experiments.output_folders import SETTINGS_FILE, ensure_writable_experiment
 from tenth.experiments.protocol import EvaluatedPerson, RealImages, check_impostors, embed_people, pair_with_next
@@ -50,6 +51,7 @@ from tenth.experiments.results import (
     prompt_score_records,
 )
 from tenth.experiments.scoring import SET_VIEWS, table_rows
+from tenth.experiments.workers import ExperimentWorkers
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
@@ -76,12 +78,18 @@ def read_experiment(path: Path, options: Mapping[str, Any] | None = None) -> Exp
 
 
 def run_experiment(
-    recipe: ExperimentRecipe, output: Path, networks: Mapping[str, Extractor] = MappingProxyType({}), *, resume: bool = False
+    recipe: ExperimentRecipe,
+    output: Path,
+    networks: Mapping[str, Extractor] = MappingProxyType({}),
+    *,
+    resume: bool = False,
+    workers: int = 0,
 ) -> str:
     """Write `output`/images, identities, run.json, and from it tables and report.html. Returns the tables.
 
     A method that fails for a person is noted in run.json and tried again by the next call; the person is left out.
     networks: as `load_networks` gives them, for metrics of image sets; a finished run without these is only given them.
+    workers: processes that share identities and images, each on one thread; 0: this process alone. A pixel may differ by 1/255.
     Raises CheckpointError if the folder holds something else, or has nothing to resume, DataError if too few people are usable.
     """
     start = time.perf_counter()
@@ -93,7 +101,8 @@ def run_experiment(
     options = LoadOptions(full_precision=any(method(name).tunes_model for name in recipe.methods))
     model = load_model(recipe.model, options=options, on_message=partial(print, file=sys.stderr))
     recipe = replace(recipe, sampling=recipe.sampling.for_model(model))
-    experiment = LoadedExperiment(recipe, model, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), networks)
+    shared = ExperimentWorkers(model, recipe.model, options, workers)
+    experiment = LoadedExperiment(recipe, shared, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), networks)
     check_test_people(recipe)
     if recipe.frontier is not None:
         frontier_scorer(recipe.frontier, experiment.prompt_scorers)  # before anything is generated
@@ -119,7 +128,7 @@ class LoadedExperiment:
     """A recipe, and what its names stand for."""
 
     recipe: ExperimentRecipe
-    model: DiffusionModel
+    workers: ExperimentWorkers
     recognizers: Mapping[str, FaceEmbedder]
     prompt_scorers: Sequence[PromptScorer]
     networks: Mapping[str, Extractor]
@@ -127,8 +136,8 @@ class LoadedExperiment:
     def results(self, output: Path) -> dict[str, Any]:
         """Create identities, generate and score images, as far as they are missing. Returns the results for run.json."""
         # Real photos first: who is usable is known before images are generated, and does not depend on a method.
-        recipe, real = self.recipe, RealImages(output)
-        people, failed = process_people(recipe, self.model, self.recognizers, real)
+        recipe, model, real = self.recipe, self.workers.model, RealImages(output)
+        people, failed = process_people(recipe, self.workers, self.recognizers, real)
         failed_people = {failure["person"] for failure in failed}
         people = [person for person in people if person.person_id not in failed_people]
         if len(people) < recipe.needed_people:
@@ -139,7 +148,7 @@ class LoadedExperiment:
         # Images.
         person_ids = [person.person_id for person in people]
         jobs = list_image_jobs(recipe, person_ids, output)
-        generate_missing(recipe, self.model, chain.from_iterable(jobs.values()), output)
+        generate_missing(recipe, self.workers, chain.from_iterable(jobs.values()), output)
         write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
 
         frontiers = self.frontiers(people, jobs, output)
@@ -154,8 +163,8 @@ class LoadedExperiment:
             "format": FORMAT,
             "people": person_ids,
             "systems": [
-                {"method": name, "model": self.model.name, "width": side, "height": side}
-                for name, side in product(recipe.display_names.values(), [self.model.native_resolution])
+                {"method": name, "model": model.name, "width": side, "height": side}
+                for name, side in product(recipe.display_names.values(), [model.native_resolution])
             ],
             "recognizers": recognizer_records(self.recognizers),
             "scores": scores,
@@ -176,7 +185,7 @@ class LoadedExperiment:
         if (frontier := self.recipe.frontier) is None:
             return []
         at_settings = list_frontier_jobs(self.recipe, frontier, jobs, output)
-        generate_frontier(self.recipe, self.model, at_settings, output)
+        generate_frontier(self.recipe, self.workers, at_settings, output)
         scorer = frontier_scorer(frontier, self.prompt_scorers)
         scores = FrontierScores(frontier, self.recipe.main_condition, people, self.recognizers, scorer)
         return list(scores.records(at_settings))
@@ -197,23 +206,26 @@ class LoadedExperiment:
 
 
 def process_people(
-    recipe: ExperimentRecipe, model: DiffusionModel, recognizers: Mapping[str, FaceEmbedder], real: RealImages
+    recipe: ExperimentRecipe, workers: ExperimentWorkers, recognizers: Mapping[str, FaceEmbedder], real: RealImages
 ) -> tuple[list[EvaluatedPerson], list[dict[str, str]]]:
     """Every usable person, with each method's identity of that person on disk; and which methods failed, and why.
 
-    Photos of at most three people are in memory at a time. Raises DataError if fewer than `min_people` remain, or one alone
-    where impostor photos are needed, or if an impostor's photo is the person's own.
+    Photos of at most three people are in memory at a time, and of one for each worker. Raises DataError if fewer than
+    `min_people` remain, or one alone where impostor photos are needed, or if an impostor's photo is the person's own.
     """
-    people, failed = [], []
+    people: list[EvaluatedPerson] = []
     usable = islice(embed_people(recipe, recognizers, real), recipe.max_people)
-    for (person, photos), (next_person, next_photos) in pair_with_next(track(usable, "people", "person")):
-        people.append(person)
-        # The next person's photos are the impostor's; a person alone has no impostor, and is left to the error below.
-        if next_person is not person or not recipe.max_impostors:
-            impostors = next_photos.references[: recipe.max_impostors]
-            check_impostors(impostors, photos)
-            failed += create_identities(recipe, model, Person(person.person_id, photos.references), impostors, real.output)
 
+    def tasks() -> Iterator[IdentityTask]:
+        for (person, photos), (next_person, next_photos) in pair_with_next(track(usable, "people", "person")):
+            people.append(person)
+            # The next person's photos are the impostor's; a person alone has no impostor, and is left to the error below.
+            if next_person is not person or not recipe.max_impostors:
+                impostors = next_photos.references[: recipe.max_impostors]
+                check_impostors(impostors, photos)
+                yield IdentityTask(recipe, Person(person.person_id, photos.references), impostors, real.output)
+
+    failed = sorted(chain.from_iterable(workers.results(tasks())), key=itemgetter("person"))
     needed = max(recipe.needed_people, 2 if recipe.max_impostors else 1)
     if len(people) < needed:
         found = f"{pluralize(len(people), 'person')} of {recipe.split} with {recipe.references} references and a held-out photo"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.core.types import FeatureArray, Features, Metric, Score
+from tenth.core.types import FeatureArray, Features, Score
 from tenth.evaluation.metrics.diversity import identity_diversity
 from tenth.evaluation.metrics.frechet import fit_gaussian, gaussian_distance
 from tenth.evaluation.metrics.identity import (
@@ -22,7 +22,7 @@ from tenth.evaluation.metrics.identity import (
     true_accept_rate,
 )
 from tenth.evaluation.metrics.inception_score import inception_score, splits_of_images
-from tenth.evaluation.metrics.inputs import score_or_unavailable
+from tenth.evaluation.metrics.inputs import Metric, score_or_unavailable
 from tenth.evaluation.metrics.kid import kid
 from tenth.evaluation.metrics.precision_recall import Balls, coverage, density, precision, recall, slack_of
 from tenth.evaluation.metrics.recognition import verification

@@ -1,14 +1,21 @@
-"""Validation of the two sides of a comparison."""
+"""What a metric is, and validation of the two sides that it compares."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from tenth.core.errors import DataError
-from tenth.core.types import FeatureArray, Features, Metric, Score
+from tenth.core.types import FeatureArray, Features, Score
 from tenth.core.wording import pluralize
+
+
+class Metric(Protocol):
+    """Features of images and of held-out photos -> a score with its interval."""
+
+    def __call__(self, *, generated: Features, held_out: Features, references: Features | None = None) -> Score: ...
 
 
 def validated_rows(features: Features, name: str, min_images: int = 2) -> FeatureArray:

@@ -31,6 +31,7 @@ from tenth.experiments.images import generate_missing, list_image_jobs
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.protocol import RealImages, attributes_by_id, face_crop, person_attributes, split_people
 from tenth.experiments.recipe import ExperimentRecipe, PromptSet
+from tenth.experiments.workers import ExperimentWorkers
 
 # One image for each prompt: people, not images, make the interval narrow.
 ATTRIBUTES = PromptSet(ATTRIBUTE_PROMPTS, len(ATTRIBUTE_PROMPTS))
@@ -79,7 +80,7 @@ def export_benchmark(
 def draw_without_identity(recipe: ExperimentRecipe, model: DiffusionModel, output: Path) -> None:
     """The images that a model makes of the prompts alone, for the control `no identity`."""
     jobs = list_image_jobs(recipe, (), output / PRIVATE_FOLDER)
-    generate_missing(recipe, model, chain.from_iterable(jobs.values()), output / PRIVATE_FOLDER)
+    generate_missing(recipe, ExperimentWorkers(model), chain.from_iterable(jobs.values()), output / PRIVATE_FOLDER)
 
 
 def _write_photos(output: Path, person_id: str, photos: ReferenceSplit) -> list[Pixels]:

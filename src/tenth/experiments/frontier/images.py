@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from tenth.core.run_record import METHOD_SEPARATOR
-from tenth.core.types import DiffusionModel
 from tenth.experiments.frontier.grid import FrontierConfig, FrontierSetting
 from tenth.experiments.images import ImageJob, ImageJobs, generate_missing
 from tenth.experiments.recipe import ExperimentRecipe
+from tenth.experiments.workers import ExperimentWorkers
 from tenth.methods.registry import method
 
 FOLDER = "frontier"  # in an experiment's: the images, and their costs, which are not those of the recipe's own sampling
@@ -43,14 +43,14 @@ def list_frontier_jobs(recipe: ExperimentRecipe, frontier: FrontierConfig, jobs:
     return found
 
 
-def generate_frontier(recipe: ExperimentRecipe, model: DiffusionModel, jobs: FrontierJobs, output: Path) -> None:
+def generate_frontier(recipe: ExperimentRecipe, workers: ExperimentWorkers, jobs: FrontierJobs, output: Path) -> None:
     """Generate the images that are missing, setting by setting; those of the prompt set are there."""
     for setting in dict.fromkeys(setting for _, setting in jobs if setting is not None):
         at_setting = replace(recipe, sampling=setting.applied(recipe.sampling))
         if at_setting.sampling != recipe.sampling:
             people = [people for (_, at), people in jobs.items() if at == setting]
             images = chain.from_iterable(chain.from_iterable(each.values()) for each in people)
-            generate_missing(at_setting, model, images, output / FOLDER)
+            generate_missing(at_setting, workers, images, output / FOLDER)
 
 
 def reads_settings(name: str) -> bool:

@@ -18,10 +18,10 @@ from tenth.experiments.generation.candidates import Choice, GivenPhotos, KeepBes
 from tenth.experiments.generation.people_figures import measured_people
 from tenth.experiments.generation.plan import ImagePlan, open_start, plan_images
 from tenth.experiments.generation.request import ImageRequest
+from tenth.experiments.generation.resumable_images import ImageSeries, UnfinishedRun
 from tenth.experiments.generation.sheet import write_sheet
 from tenth.experiments.generation.subject import LoadModel, Subject, subject_of
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
-from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.models.registry import load_model

@@ -22,6 +22,7 @@ def experiment(
     dinov2: parameters.Dinov2Folder = None,
     face_quality: parameters.FaceQualityFile = None,
     feature_backend: parameters.FeatureBackend = None,
+    workers: parameters.LocalWorkers = 0,
 ) -> int:
     """Compare methods on many people: images, scores, tables, a page.
 
@@ -36,7 +37,7 @@ def experiment(
     options = {"data": {key: path for key, path in data.items() if path}, "recognizers": recognizer, "max_people": max_people}
     parsed = read_experiment(recipe, {key: value for key, value in options.items() if value})
     networks = load_networks(NetworkSources(inception or "", dinov2 or "", face_quality or "", feature_backend or ""))
-    print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, networks, resume=resume))
+    print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, networks, resume=resume, workers=workers))
     return 0
 
 
