@@ -15,13 +15,16 @@ from tenth.sampling.bounds import FULL_INTERVAL
 class Guidance:
     """Guidance on prompt and person together, and further guidance on the prompt alone.
 
-    scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off.
+    scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off. has_person: whether prompts are
+    conditioned on a person at all; without one both are guidance on the prompt.
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
     image, whatever the scheduler and the number of steps. rescale: share of the correction, (guided, conditional, share) ->
     guided; None for Lin et al.'s, of the contrast. centred: whether the second changes no channel's mean: "outdoors" turns
-    faces grey otherwise, as it asks for daylight.
+    faces grey otherwise, as it asks for daylight. text_limit: the second's largest contrast, as a share of the conditional
+    prediction's: without a limit, a prompt that changes the light as a whole gives harsh faces. 0: none.
     Sources: Ho and Salimans 2022, arXiv:2207.12598; Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise
-    levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person.
+    levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person;
+    Sadat et al. 2024, arXiv:2410.02416: a limit to guidance.
     """
 
     scale: float
@@ -30,6 +33,8 @@ class Guidance:
     rescale: float = 0.0
     correction: Callable[[Tensor, Tensor, float], Tensor] | None = None
     centred: bool = False
+    text_limit: float = 0.0
+    has_person: bool = True
 
     @property
     def enabled(self) -> bool:
@@ -40,7 +45,8 @@ class Guidance:
         """The predictions that a step needs. denoised: 1 - t / num_train_timesteps."""
         if not self.enabled or not self.interval[0] <= denoised <= self.interval[1]:
             return (CONDITIONAL,)
-        return (UNCONDITIONAL, CONDITIONAL, TEXT_ONLY) if self.text_scale else (UNCONDITIONAL, CONDITIONAL)
+        needs_text_only = self.text_scale and self.has_person  # without a person the conditional prediction is it
+        return (UNCONDITIONAL, CONDITIONAL, TEXT_ONLY) if needs_text_only else (UNCONDITIONAL, CONDITIONAL)
 
     def combine(self, predicted: Mapping[str, Tensor]) -> Tensor:
         """The guided prediction (B, C, h, w) from those of `terms`, each (B, C, h, w)."""
@@ -49,13 +55,20 @@ class Guidance:
             return conditional
         unconditional = predicted[UNCONDITIONAL]
         guided = unconditional + self.scale * (conditional - unconditional)
-        if TEXT_ONLY in predicted:
-            towards_text = predicted[TEXT_ONLY] - unconditional
-            if self.centred:
-                towards_text = towards_text - towards_text.mean((2, 3), keepdim=True)
-            guided = guided + self.text_scale * towards_text
+        if self.text_scale:
+            guided = guided + self._towards_text(predicted.get(TEXT_ONLY, conditional) - unconditional, conditional)
         correction = self.correction or rescale_contrast
         return correction(guided, conditional, self.rescale) if self.rescale else guided
+
+    def _towards_text(self, difference: Tensor, conditional: Tensor) -> Tensor:
+        """What guidance on the prompt adds (B, C, h, w), of what the prompt changes in a prediction of nobody."""
+        if self.centred:
+            difference = difference - difference.mean((2, 3), keepdim=True)
+        added = self.text_scale * difference
+        if not self.text_limit:
+            return added
+        largest = self.text_limit * conditional.std((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+        return added * (largest / added.std((1, 2, 3), keepdim=True).clamp(min=1e-12)).clamp(max=1)
 
 
 def rescale_contrast(guided: Tensor, conditional: Tensor, share: float) -> Tensor:

@@ -122,10 +122,9 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
     if sampling.precision == "bf16":  # not `enabled=False` otherwise: that would end the autocast of a model in training
         autocast = torch.autocast(model.device.type, torch.bfloat16)
     with torch.no_grad(), autocast:
-        # Guidance. Without a person, all of it is on the prompt.
+        # Guidance, as the model has it where nothing is said.
         own_text_scale = defaults.text_guidance_scale
         text_scale = own_text_scale if sampling.text_guidance_scale is None else sampling.text_guidance_scale
-        text_scale = 0.0 if batch.embeddings is None else text_scale
         scale = 1.0 if model.is_guidance_distilled else sampling.guidance_scale or defaults.guidance_scale
         rescale = defaults.guidance_rescale if sampling.guidance_rescale is None else sampling.guidance_rescale
         guidance = Guidance(
@@ -135,6 +134,8 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
             rescale,
             None if model.family is None else model.family.correct_guidance,
             defaults.centred,
+            defaults.text_guidance_limit,
+            has_person=batch.embeddings is not None,
         )
         if batch.embeddings is not None:
             model.set_adapter_scale(sampling.ip_adapter_scale)

@@ -17,9 +17,7 @@ from tenth.training.schedule import TrainingConfig
 LORA_SUFFIX = "lora"  # of the names of methods that train low-rank matrices
 # Defaults of models of Stable Diffusion's size, and of small ones.
 SCHEDULE = TrainingConfig(1_600, 2, warmup_images=40, ema_halflife_images=200, checkpoint_every_images=200)
-SMALL_SCHEDULE = TrainingConfig(960, 8, warmup_images=80, ema_halflife_images=240, checkpoint_every_images=240)
-# With an adapter on, only what it leaves out is learnt.
-SMALL_SCHEDULE_WITH_ADAPTER = TrainingConfig(320, 8, warmup_images=40, ema_halflife_images=80, checkpoint_every_images=80)
+SMALL_SCHEDULE = TrainingConfig(320, 8, warmup_images=40, ema_halflife_images=80, checkpoint_every_images=160)
 # Of transformers, of which a step takes longer: as many steps as in the published examples, one photo each.
 FLOW_SCHEDULE = TrainingConfig(
     1_000,
@@ -48,14 +46,13 @@ def default_settings(name: str, model: DiffusionModel, *, with_adapter: bool = F
         schedule = replace(SCHEDULE, learning_rate=1e-4 if lora else 2e-6)
         return DreamBoothSettings(schedule, lora, num_class_images=200, with_adapter=with_adapter, gradient_checkpointing=True)
     return DreamBoothSettings(
-        replace(SMALL_SCHEDULE_WITH_ADAPTER if with_adapter else SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
+        replace(SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
         lora,
         train_text_encoder=True,
         prompts=SMALL_VOCAB_PROMPTS,
         class_prompts=SMALL_VOCAB_CLASS_PROMPTS,
         num_class_images=34,
-        # Beside the adapter class images cost half the time, and likeness where a prompt asks for more (docs/log.md).
-        prior_loss_weight=0.0 if with_adapter else 1.0,
+        prior_loss_weight=0.0,  # class images cost half the time, and likeness where a prompt asks for more (docs/log.md)
         with_adapter=with_adapter,
     )
 
