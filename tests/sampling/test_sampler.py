@@ -175,12 +175,12 @@ def test_the_pocket_model_s_noise_has_no_mean_and_others_is_as_drawn(stable: Any
 
 def test_guidance_on_the_prompt_is_each_model_s_own_unless_it_is_given(stable: Any) -> None:
     pocket = load_pocket()
-    assert SamplingConfig().for_model(pocket).text_guidance_scale == 6.0
+    assert SamplingConfig().for_model(pocket).text_guidance_scale == 5.0
     assert SamplingConfig().for_model(stable).text_guidance_scale == 0.0
     assert SamplingConfig(text_guidance_scale=0.0).for_model(pocket).text_guidance_scale == 0.0
     identity = random_identity(pocket)
     own, same, none = (
-        generate_float_image(pocket, replace(FEW_STEPS, text_guidance_scale=w), identity) for w in (None, 6.0, 0.0)
+        generate_float_image(pocket, replace(FEW_STEPS, text_guidance_scale=w), identity) for w in (None, 5.0, 0.0)
     )
     assert np.array_equal(own, same)
     assert not np.allclose(own, none, atol=0.01)

@@ -25,8 +25,7 @@ DEFAULT_SAMPLING = {
         4,
         1.4,
         hires_strength=0.0,  # benchmarks/highres.py
-        text_guidance_scale=6.0,  # benchmarks/words_and_groups.py: beside a person the prompt hardly counts without it
-        text_guidance_limit=0.25,
+        text_guidance_scale=5.0,  # benchmarks/words_and_groups.py: beside a person the prompt hardly counts without it
         centred=True,
     ),
     TrainedResolutions.NEAR_SQUARE: DefaultSampling(25, 7.5),

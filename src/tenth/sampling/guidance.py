@@ -20,11 +20,9 @@ class Guidance:
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
     image, whatever the scheduler and the number of steps. rescale: share of the correction, (guided, conditional, share) ->
     guided; None for Lin et al.'s, of the contrast. centred: whether the second changes no channel's mean: "outdoors" turns
-    faces grey otherwise, as it asks for daylight. text_limit: the second's largest contrast, as a share of the conditional
-    prediction's: without a limit, a prompt that changes the light as a whole gives harsh faces. 0: none.
+    faces grey otherwise, as it asks for daylight.
     Sources: Ho and Salimans 2022, arXiv:2207.12598; Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise
-    levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person;
-    Sadat et al. 2024, arXiv:2410.02416: a limit to guidance.
+    levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person.
     """
 
     scale: float
@@ -33,7 +31,6 @@ class Guidance:
     rescale: float = 0.0
     correction: Callable[[Tensor, Tensor, float], Tensor] | None = None
     centred: bool = False
-    text_limit: float = 0.0
     has_person: bool = True
 
     @property
@@ -56,19 +53,12 @@ class Guidance:
         unconditional = predicted[UNCONDITIONAL]
         guided = unconditional + self.scale * (conditional - unconditional)
         if self.text_scale:
-            guided = guided + self._towards_text(predicted.get(TEXT_ONLY, conditional) - unconditional, conditional)
+            towards_text = predicted.get(TEXT_ONLY, conditional) - unconditional
+            if self.centred:
+                towards_text = towards_text - towards_text.mean((2, 3), keepdim=True)
+            guided = guided + self.text_scale * towards_text
         correction = self.correction or rescale_contrast
         return correction(guided, conditional, self.rescale) if self.rescale else guided
-
-    def _towards_text(self, difference: Tensor, conditional: Tensor) -> Tensor:
-        """What guidance on the prompt adds (B, C, h, w), of what the prompt changes in a prediction of nobody."""
-        if self.centred:
-            difference = difference - difference.mean((2, 3), keepdim=True)
-        added = self.text_scale * difference
-        if not self.text_limit:
-            return added
-        largest = self.text_limit * conditional.std((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
-        return added * (largest / added.std((1, 2, 3), keepdim=True).clamp(min=1e-12)).clamp(max=1)
 
 
 def rescale_contrast(guided: Tensor, conditional: Tensor, share: float) -> Tensor:

@@ -134,7 +134,6 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
             rescale,
             None if model.family is None else model.family.correct_guidance,
             defaults.centred,
-            defaults.text_guidance_limit,
             has_person=batch.embeddings is not None,
         )
         if batch.embeddings is not None:
