@@ -22,7 +22,7 @@ FrontierJobs = Mapping[tuple[str, FrontierSetting | None], PersonJobs]  # by met
 def list_frontier_jobs(recipe: ExperimentRecipe, frontier: FrontierConfig, jobs: ImageJobs, output: Path) -> FrontierJobs:
     """Every image, by method and setting. Where a setting is the recipe's own, the prompt set's images are it.
 
-    Methods to which the settings do nothing have those alone, under None.
+    Methods without an adapter have those alone, under None.
     """
     condition = recipe.main_condition
     found: dict[tuple[str, FrontierSetting | None], PersonJobs] = {}
@@ -54,6 +54,6 @@ def generate_frontier(recipe: ExperimentRecipe, workers: ExperimentWorkers, jobs
 
 
 def reads_settings(name: str) -> bool:
-    """Whether a method's images depend on text guidance and adapter scale: those of adapters do, alone or combined."""
+    """Whether a method's images depend on the adapter scale: those of adapters do, alone or combined. Others are one point."""
     chosen = method(name)
     return not chosen.keeps_photos and (not chosen.tunes_model or METHOD_SEPARATOR in chosen.name)
