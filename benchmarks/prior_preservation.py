@@ -25,7 +25,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
 
 IMAGES = 12
-WAYS = {"with class images": {}, "without": {"prior_loss_weight": 0.0}}
+WAYS = {"with class images": {"prior_loss_weight": 1.0}, "without": {"prior_loss_weight": 0.0}}
 BASE = "untouched model"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from tenth.core.errors import DataError, InputError, PhotoError
 from tenth.core.types import DiffusionModel
 from tenth.core.workers.tasks import run_tasks
-from tenth.experiments.costs import Cost, append_cost
+from tenth.experiments.costs import Cost, CostLog
 
 
 def squares() -> Callable[[int], int]:
@@ -147,23 +147,27 @@ def memory_of_many(tasks: int, workers: int, ray: str = "") -> None:
     print(*sizes)
 
 
-def append_costs(path: Path) -> Callable[[str], None]:
-    def run(name: str) -> None:
-        for _ in range(20):
-            append_cost(path, Cost(1.0), task="images", method=name)
-
-    return run
-
-
 @dataclass(frozen=True)
 class ModelTask:
     """A task of an experiment: which model does it, and its number."""
 
+    folder: Path
     number: int
 
-    def __call__(self, model: DiffusionModel) -> tuple[str, int]:
+    @property
+    def costs(self) -> Path:
+        return self.folder / "costs.jsonl"
+
+    def __call__(self, model: DiffusionModel, costs: CostLog) -> tuple[str, int]:
+        costs.append(Cost(1.0), task="images", method="toy")
         return model.name, self.number
 
 
-def refuse_model(model: DiffusionModel) -> None:
-    raise DataError(f"a task for {model.name}", "another is needed", "Give another")
+@dataclass(frozen=True)
+class RefusedTask:
+    """A task that cannot be done."""
+
+    costs: Path
+
+    def __call__(self, model: DiffusionModel, costs: CostLog) -> None:
+        raise DataError(f"a task for {model.name} and {costs.path}", "another is needed", "Give another")

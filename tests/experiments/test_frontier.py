@@ -128,14 +128,14 @@ def assert_recorded(found: dict[str, Any], out: Path) -> None:
 
 
 def test_methods_to_which_the_settings_do_nothing_have_one_point(traded: ExperimentRecipe) -> None:
-    assert all(map(reads_settings, (*ADAPTER_METHODS, "dreambooth+ip-adapter-consensus")))
-    assert not any(map(reads_settings, ("dreambooth", "dreambooth-lora", "photos-in-context", "dreambooth+photos-in-context")))
-    recipe = replace(traded, methods=("dreambooth", "ip-adapter"))
+    assert all(map(reads_settings, (*ADAPTER_METHODS, "dreambooth", "dreambooth-lora", "dreambooth+ip-adapter-consensus")))
+    assert not any(map(reads_settings, ("photos-in-context", "dreambooth+photos-in-context")))
+    recipe = replace(traded, methods=("photos-in-context", "ip-adapter"))
     jobs = list_image_jobs(recipe, ["000"], Path("out"))
     found = list_frontier_jobs(recipe, FRONTIER, jobs, Path("out"))
-    assert [setting for name, setting in found if name == "dreambooth"] == [None]
+    assert [setting for name, setting in found if name == "photos-in-context"] == [None]
     assert [setting for name, setting in found if name == "ip-adapter"] == list(FRONTIER.settings)
-    assert found["dreambooth", None] == {"000": jobs["attributes", recipe.main_condition, "dreambooth", "000"]}
+    assert found["photos-in-context", None] == {"000": jobs["attributes", recipe.main_condition, "photos-in-context", "000"]}
 
 
 def test_one_point_counts_at_every_setting() -> None:

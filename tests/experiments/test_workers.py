@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from PIL import Image
 
 import toy_runners
 from tenth.core.errors import DataError, InputError
-from tenth.core.workers.tasks import run_tasks
-from tenth.experiments.costs import summarize_costs
+from tenth.experiments.costs import Cost, CostLog, append_cost, append_lines, summarize_costs
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.runner import run_experiment
 from tenth.experiments.workers import ExperimentWorkers
@@ -46,20 +45,36 @@ def test_two_processes_end_with_the_images_of_one(recipe: ExperimentRecipe, tmp_
     assert [row["value"] for row in scores[0]] == pytest.approx([row["value"] for row in scores[1]], abs=0.02)
 
 
-def test_what_a_worker_is_refused_ends_the_others(toy_model: Any, toy_folder: Path) -> None:
+def test_what_a_worker_is_refused_ends_the_others(toy_model: Any, toy_folder: Path, tmp_path: Path) -> None:
     workers = ExperimentWorkers(toy_model, str(toy_folder), count=2)
-    done = sorted(workers.results(map(toy_runners.ModelTask, range(3))))
+    done = sorted(workers.results(toy_runners.ModelTask(tmp_path, number) for number in range(3)))
     digest = toy_model.name.partition("@")[2]
     assert [(name.partition("@")[2], number) for name, number in done] == [(digest, number) for number in range(3)]
+    assert summarize_costs(tmp_path / "costs.jsonl", "images")["toy"]["measured"] == 3
     with pytest.raises(DataError, match="another is needed"):
-        list(workers.results([toy_runners.refuse_model]))
+        list(workers.results([toy_runners.RefusedTask(tmp_path)]))
     with pytest.raises(InputError, match="is not a model"):
-        list(ExperimentWorkers(toy_model, str(toy_folder / "missing"), count=1).results([toy_runners.refuse_model]))
+        list(ExperimentWorkers(toy_model, str(toy_folder / "missing"), count=1).results([toy_runners.RefusedTask(tmp_path)]))
 
 
-def test_no_line_of_costs_is_lost_between_processes(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_worker_knows_the_adapters_that_were_trained_with_aggregators(
+    recipe: ExperimentRecipe, tmp_path: Path, toy_folder: Path
+) -> None:
+    """Identities are made by one process and drawn by another, whose model has not met their adapter."""
+    folder = shutil.copytree(toy_folder / "ip-adapter-attention", tmp_path / "mine")
+    recipe = replace(recipe, model=str(toy_folder), images=1, methods=("ip-adapter", str(folder)), max_people=2)
+    run_experiment(recipe, tmp_path / "out", workers=1)
+    assert json.loads((tmp_path / "out/run.json").read_text())["results"]["failed"] == []
+
+
+def test_costs_of_another_process_wait_for_the_one_that_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    outcomes = run_tasks(partial(toy_runners.append_costs, path), ["one", "two", "three", "four"], workers=2)
-    assert [outcome.error for outcome in outcomes] == [None] * 4
-    counts = {name: cost["measured"] for name, cost in summarize_costs(path, "images").items()}
-    assert counts == dict.fromkeys(["one", "two", "three", "four"], 20)
+    append_cost(path, Cost(1.0), task="identity", method="first", person="000")
+    waiting = CostLog(path, waits=True)
+    waiting.append(Cost(3.0, 7), task="identity", method="first", person="001")
+    assert waiting.add_recorded(Cost(0.5), method="first", person="000").seconds == 1.5
+    assert waiting.add_recorded(Cost(0.5), method="first", person="001").seconds == 3.5
+    assert len(path.read_text().splitlines()) == 1
+    append_lines(path, waiting.lines)
+    assert summarize_costs(path, "identity") == {"first": {"seconds": 2.0, "peak_memory_mb": 7, "measured": 2}}

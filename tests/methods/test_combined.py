@@ -15,6 +15,7 @@ from tenth.core.errors import InputError, RecipeError
 from tenth.core.types import Identity, MethodResult, Person, Photo
 from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments import identities as learnt
+from tenth.experiments.costs import CostLog
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.methods.combined import CombinedMethod
 from tenth.methods.dreambooth.method import DreamBooth
@@ -87,7 +88,7 @@ def test_an_experiment_takes_what_its_other_method_has_trained(
 
     def both(asked: ExperimentRecipe, output: Path) -> Identity:
         output.mkdir()
-        assert learnt.create_identities(asked, toy_model, anna, (), output) == []
+        assert learnt.create_identities(asked, toy_model, anna, (), output, CostLog(output / "costs.jsonl")) == []
         (condition,) = asked.conditions
         return load_identity(learnt.identity_paths(asked, condition, f"{one}+{other}", "000", output)[0])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from tenth.core.files.writing import write_text
 
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 RESET = "5"  # written to clear_refs, it resets the peak
-LOCK_NAME = ".{}.lock"  # of the file beside a file of costs that is locked while a line is added
 
 
 @dataclass
@@ -56,25 +55,42 @@ def peak_megabytes() -> int:
 
 
 def append_cost(path: Path, cost: Cost, **labels: Any) -> None:
-    """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what.
-
-    Several processes may do so at once: each waits for the others.
-    """
-    from filelock import FileLock
-
-    line = labels | {"seconds": round(cost.seconds, 3), "peak_memory_mb": cost.peak_memory_mb}
-    with FileLock(path.with_name(LOCK_NAME.format(path.name))):
-        texts = [text for text, _ in _read_lines(path)]  # as they stand
-        write_text(path, "".join(f"{text}\n" for text in [*texts, json.dumps(line)]))
+    """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what."""
+    append_lines(path, [cost_line(cost, **labels)])
 
 
-def add_recorded_cost(path: Path, cost: Cost, **labels: Any) -> Cost:
-    """A cost plus that of the last line with these labels, if there is one."""
-    for _, line in reversed(_read_lines(path)):
-        if line.items() >= labels.items():
-            peaks = [peak for peak in (cost.peak_memory_mb, line["peak_memory_mb"]) if peak is not None]
-            return Cost(cost.seconds + line["seconds"], max(peaks, default=None))
-    return cost
+def append_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines of `cost_line` to a file, which is replaced as a whole. One process at a time may do so."""
+    texts = [text for text, _ in _read_lines(path)]  # as they stand
+    write_text(path, "".join(f"{text}\n" for text in [*texts, *map(json.dumps, lines)]))
+
+
+def cost_line(cost: Cost, **labels: Any) -> dict[str, Any]:
+    """A cost, and `labels`, which say of what."""
+    return labels | {"seconds": round(cost.seconds, 3), "peak_memory_mb": cost.peak_memory_mb}
+
+
+@dataclass(frozen=True)
+class CostLog:
+    """Where the costs of a task go. In another process than the experiment's they wait in `lines`, for it to write them."""
+
+    path: Path
+    waits: bool = False
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def append(self, cost: Cost, **labels: Any) -> None:
+        if self.waits:
+            self.lines.append(cost_line(cost, **labels))
+        else:
+            append_cost(self.path, cost, **labels)
+
+    def add_recorded(self, cost: Cost, **labels: Any) -> Cost:
+        """A cost plus that of the last line with these labels, if there is one."""
+        for line in reversed([*(line for _, line in _read_lines(self.path)), *self.lines]):
+            if line.items() >= labels.items():
+                peaks = [peak for peak in (cost.peak_memory_mb, line["peak_memory_mb"]) if peak is not None]
+                return Cost(cost.seconds + line["seconds"], max(peaks, default=None))
+        return cost
 
 
 def summarize_costs(path: Path, task: str) -> dict[str, dict[str, Any]]:

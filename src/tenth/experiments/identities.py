@@ -11,7 +11,7 @@ from typing import cast
 from tenth.core.errors import IdentityError, TenthError
 from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import DiffusionModel, Identity, Person, Photo
-from tenth.experiments.costs import add_recorded_cost, append_cost, measure_cost
+from tenth.experiments.costs import CostLog, measure_cost
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.methods.combined import CombinedMethod, combine_identities
 from tenth.methods.identity_file import load_identity, save_identity
@@ -32,8 +32,12 @@ class IdentityTask:
     impostors: Sequence[Photo]
     output: Path
 
-    def __call__(self, model: DiffusionModel) -> list[dict[str, str]]:
-        return create_identities(self.recipe, model, self.person, self.impostors, self.output)
+    @property
+    def costs(self) -> Path:
+        return self.output / COSTS_FILE
+
+    def __call__(self, model: DiffusionModel, costs: CostLog) -> list[dict[str, str]]:
+        return create_identities(self.recipe, model, self.person, self.impostors, self.output, costs)
 
 
 def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, person_id: str, output: Path) -> list[Path]:
@@ -45,7 +49,12 @@ def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, pe
 
 
 def create_identities(
-    recipe: ExperimentRecipe, model: DiffusionModel, person: Person, impostors: Sequence[Photo], output: Path
+    recipe: ExperimentRecipe,
+    model: DiffusionModel,
+    person: Person,
+    impostors: Sequence[Photo],
+    output: Path,
+    costs: CostLog,
 ) -> list[dict[str, str]]:
     """Write every method's identities of one person under each condition that are missing.
 
@@ -71,11 +80,9 @@ def create_identities(
                 failed[name] = str(problem)
                 continue
             if reused:
-                cost = add_recorded_cost(
-                    output / COSTS_FILE, cost, task="identity", method=recipe.display_names[first], person=person.name
-                )
+                cost = costs.add_recorded(cost, task="identity", method=recipe.display_names[first], person=person.name)
             # The cost first, so that it is known of every identity on disk.
-            append_cost(output / COSTS_FILE, cost, task="identity", method=recipe.display_names[name], person=person.name)
+            costs.append(cost, task="identity", method=recipe.display_names[name], person=person.name)
             save_identity(identity, path, with_photos=True)  # the folder has crops of the photos already
     return [{"method": name, "person": person.name, "reason": reason} for name, reason in failed.items()]
 

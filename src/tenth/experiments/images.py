@@ -14,7 +14,7 @@ from tenth.core.config import to_table
 from tenth.core.files.png_metadata import read_if_complete, save_sample
 from tenth.core.marks.signer import current_signer
 from tenth.core.types import DiffusionModel
-from tenth.experiments.costs import append_cost, measure_cost
+from tenth.experiments.costs import CostLog, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
 from tenth.experiments.workers import ExperimentWorkers
@@ -89,7 +89,11 @@ class ImageTask:
     missing: Sequence[Sequence[bool]]
     output: Path
 
-    def __call__(self, model: DiffusionModel) -> int:
+    @property
+    def costs(self) -> Path:
+        return self.output / COSTS_FILE
+
+    def __call__(self, model: DiffusionModel, costs: CostLog) -> int:
         """Generate the batch, write the files that are missing, record the cost. Returns the number of images."""
         # Images of one identity share the object, so that its weights are applied once.
         jobs = [job.job for job in self.batch]
@@ -100,7 +104,7 @@ class ImageTask:
 
         # The cost first, so that it is known of every image on disk.
         name = self.recipe.display_names.get(jobs[0].method or "", "none")
-        append_cost(self.output / COSTS_FILE, cost, task="images", method=name, count=len(self.batch))
+        costs.append(cost, task="images", method=name, count=len(self.batch))
         for job, missing_files, sample in zip(self.batch, self.missing, samples, strict=True):
             for path, method in compress(job.files, missing_files):
                 save_sample(replace(sample, method=method), path)

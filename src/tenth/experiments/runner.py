@@ -51,7 +51,7 @@ from tenth.experiments.results import (
     prompt_score_records,
 )
 from tenth.experiments.scoring import SET_VIEWS, table_rows
-from tenth.experiments.workers import ExperimentWorkers
+from tenth.experiments.workers import ExperimentWorkers, ensure_adapters
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
@@ -101,7 +101,8 @@ def run_experiment(
     options = LoadOptions(full_precision=any(method(name).tunes_model for name in recipe.methods))
     model = load_model(recipe.model, options=options, on_message=partial(print, file=sys.stderr))
     recipe = replace(recipe, sampling=recipe.sampling.for_model(model))
-    shared = ExperimentWorkers(model, recipe.model, options, workers)
+    ensure_adapters(model, recipe.methods)
+    shared = ExperimentWorkers(model, recipe.model, options, recipe.methods, workers)
     experiment = LoadedExperiment(recipe, shared, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), networks)
     check_test_people(recipe)
     if recipe.frontier is not None:

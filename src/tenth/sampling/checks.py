@@ -62,5 +62,5 @@ def check_settings(model: DiffusionModel, sampling: SamplingConfig, prompt: str)
         for setting, default in {"text_guidance_scale": 0.0, "ip_adapter_scale": DEFAULT_ADAPTER_SCALE}.items():
             value = getattr(sampling, setting)
             if value not in (default, None):
-                needed = "it weighs an adapter's person, and this model has no adapter"
+                needed = "it weighs the prompt and an adapter's person, and this model has no adapter"
                 raise RecipeError(f"{setting} {value} for {name}", needed, "Leave it out")

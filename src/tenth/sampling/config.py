@@ -71,7 +71,7 @@ class SamplingConfig:
     scheduler: str = ""  # a name of schedulers.py; "": the model's own
     # From pure noise, 0, to the image, 1: guidance.py.
     guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
-    # Further guidance on the prompt beside a person: guidance.py.
+    # Further guidance on the prompt, without the person: guidance.py.
     text_guidance_scale: Annotated[float | None, _within_range("text_guidance_scale")] = None
     # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.
     precision: Annotated[str, one_of(PRECISIONS)] = "auto"

@@ -15,8 +15,8 @@ from tenth.sampling.bounds import FULL_INTERVAL
 class Guidance:
     """Guidance on prompt and person together, and further guidance on the prompt alone.
 
-    scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off. has_person: whether prompts are
-    conditioned on a person at all; without one both are guidance on the prompt.
+    scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off. has_person: whether an
+    adapter has a person beside the prompt; without one both are guidance on the prompt.
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
     image, whatever the scheduler and the number of steps. rescale: share of the correction, (guided, conditional, share) ->
     guided; None for Lin et al.'s, of the contrast. centred: whether the second changes no channel's mean: "outdoors" turns

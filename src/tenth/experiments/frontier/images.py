@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.experiments.frontier.grid import FrontierConfig, FrontierSetting
 from tenth.experiments.images import ImageJob, ImageJobs, generate_missing
 from tenth.experiments.recipe import ExperimentRecipe
@@ -22,7 +21,7 @@ FrontierJobs = Mapping[tuple[str, FrontierSetting | None], PersonJobs]  # by met
 def list_frontier_jobs(recipe: ExperimentRecipe, frontier: FrontierConfig, jobs: ImageJobs, output: Path) -> FrontierJobs:
     """Every image, by method and setting. Where a setting is the recipe's own, the prompt set's images are it.
 
-    Methods without an adapter have those alone, under None.
+    Methods to which the settings do nothing have those alone, under None.
     """
     condition = recipe.main_condition
     found: dict[tuple[str, FrontierSetting | None], PersonJobs] = {}
@@ -54,6 +53,5 @@ def generate_frontier(recipe: ExperimentRecipe, workers: ExperimentWorkers, jobs
 
 
 def reads_settings(name: str) -> bool:
-    """Whether a method's images depend on the adapter scale: those of adapters do, alone or combined. Others are one point."""
-    chosen = method(name)
-    return not chosen.keeps_photos and (not chosen.tunes_model or METHOD_SEPARATOR in chosen.name)
+    """Whether a method's images depend on text guidance or adapter scale: all do but those of photos in context."""
+    return not method(name).keeps_photos

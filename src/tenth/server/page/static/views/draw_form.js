@@ -13,7 +13,7 @@ const MAX_IMAGES = 100;
 const SETTINGS = { // of the sampling: label, help
   steps: ["Steps", "of denoising; more take longer"],
   guidance_scale: ["Guidance", "how strictly to follow prompt and person"],
-  text_guidance_scale: ["Text guidance", "follow the prompt more strictly beside a person"],
+  text_guidance_scale: ["Text guidance", "how strictly to follow the prompt, whoever is shown"],
   ip_adapter_scale: ["Adapter scale", "how much of the person: 0 none, 1 as trained"],
 };
 
