@@ -9,17 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from ctypes import PyDLL
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tenth.core.errors import DataError, InputError, PhotoError
-from tenth.core.types import DiffusionModel
+from tenth.core.errors import InputError, PhotoError
 from tenth.core.workers.tasks import run_tasks
-from tenth.experiments.costs import Cost, CostLog
 
 
 def squares() -> Callable[[int], int]:
@@ -145,29 +142,3 @@ def memory_of_many(tasks: int, workers: int, ray: str = "") -> None:
         if number in (tasks // 100, tasks - 1):
             sizes.append(resident())
     print(*sizes)
-
-
-@dataclass(frozen=True)
-class ModelTask:
-    """A task of an experiment: which model does it, and its number."""
-
-    folder: Path
-    number: int
-
-    @property
-    def costs(self) -> Path:
-        return self.folder / "costs.jsonl"
-
-    def __call__(self, model: DiffusionModel, costs: CostLog) -> tuple[str, int]:
-        costs.append(Cost(1.0), task="images", method="toy")
-        return model.name, self.number
-
-
-@dataclass(frozen=True)
-class RefusedTask:
-    """A task that cannot be done."""
-
-    costs: Path
-
-    def __call__(self, model: DiffusionModel, costs: CostLog) -> None:
-        raise DataError(f"a task for {model.name} and {costs.path}", "another is needed", "Give another")

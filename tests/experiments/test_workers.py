@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import toy_runners
 from tenth.core.errors import DataError, InputError
 from tenth.experiments.costs import Cost, CostLog, append_cost, append_lines, summarize_costs
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.runner import run_experiment
 from tenth.experiments.workers import ExperimentWorkers
+from toy_experiment_tasks import ModelTask, RefusedTask
 
 
 @pytest.mark.slow
@@ -47,14 +47,14 @@ def test_two_processes_end_with_the_images_of_one(recipe: ExperimentRecipe, tmp_
 
 def test_what_a_worker_is_refused_ends_the_others(toy_model: Any, toy_folder: Path, tmp_path: Path) -> None:
     workers = ExperimentWorkers(toy_model, str(toy_folder), count=2)
-    done = sorted(workers.results(toy_runners.ModelTask(tmp_path, number) for number in range(3)))
+    done = sorted(workers.results(ModelTask(tmp_path, number) for number in range(3)))
     digest = toy_model.name.partition("@")[2]
     assert [(name.partition("@")[2], number) for name, number in done] == [(digest, number) for number in range(3)]
     assert summarize_costs(tmp_path / "costs.jsonl", "images")["toy"]["measured"] == 3
     with pytest.raises(DataError, match="another is needed"):
-        list(workers.results([toy_runners.RefusedTask(tmp_path)]))
+        list(workers.results([RefusedTask(tmp_path)]))
     with pytest.raises(InputError, match="is not a model"):
-        list(ExperimentWorkers(toy_model, str(toy_folder / "missing"), count=1).results([toy_runners.RefusedTask(tmp_path)]))
+        list(ExperimentWorkers(toy_model, str(toy_folder / "missing"), count=1).results([RefusedTask(tmp_path)]))
 
 
 @pytest.mark.slow
