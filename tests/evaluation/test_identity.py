@@ -11,6 +11,8 @@ from tenth.evaluation.metrics.identity import (
     identity_similarity,
     identity_similarity_per_person,
     impostor_similarity,
+    score_of_shares,
+    score_over_people,
     true_accept_rate,
 )
 
@@ -177,3 +179,9 @@ def test_similarity_per_person_is_sorted_and_repeats():
     assert identity_similarity(generated=generated, held_out=held_out) == identity_similarity(
         generated=generated, held_out=held_out
     )
+
+
+def test_an_interval_of_cosines_may_leave_what_shares_may_not():
+    few = {"anna": 0.01, "ben": 0.02, "cleo": 0.3}
+    assert score_over_people(few).low < 0
+    assert score_of_shares(few).low == 0

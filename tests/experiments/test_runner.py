@@ -136,7 +136,7 @@ def test_no_name_is_in_any_output(recipe: ExperimentRecipe, tmp_path: Path) -> N
 @pytest.mark.usefixtures("copying")
 def test_another_recipe_or_a_foreign_folder_is_refused(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")
-    with pytest.raises(CheckpointError, match=r"another images, sampling; .*Choose another folder"):
+    with pytest.raises(CheckpointError, match=r"other settings: images 2, not 3; sampling .*choose another folder"):
         run_experiment(replace(recipe, images=3, sampling=SamplingConfig(steps=2)), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")

@@ -52,7 +52,7 @@ def test_where_things_lie_stands_in_no_file(placed: ExperimentRecipe, tmp_path: 
 def test_a_folder_of_other_or_damaged_settings_is_refused(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")
     path = tmp_path / "out/settings.json"
-    with pytest.raises(CheckpointError, match="another images"):
+    with pytest.raises(CheckpointError, match="other settings: images 2, not 1;"):
         run_experiment(replace(recipe, images=1), tmp_path / "out")
     for damaged in ("", "[" * 1000, "[]"):
         path.write_text(damaged)

@@ -155,7 +155,8 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
     assert inception.disclaimer in text
     assert run_experiment(recipe, tmp_path / "out", {INCEPTION: inception}) == text
 
-    # The other networks, later: what Inception gave stays.
+    # The other networks, later: what Inception gave stays, and an image that is gone is drawn again.
+    (tmp_path / "out/images/3/ip-adapter/000/0.png").unlink()
     others: dict[str, Extractor] = {DINOV2: Patches(), FACE_QUALITY: Brightness()}
     run_experiment(recipe, tmp_path / "out", others)
     both, latest = scores_at(tmp_path / "out"), results_at(tmp_path / "out")
@@ -195,8 +196,11 @@ def test_what_fails_for_one_person_is_said_and_tried_again(
     assert results["people"] == ["000", "002"]  # the same for every method
     with pytest.raises(DataError, match="2 people left without a failure"):
         run_experiment(replace(recipe, min_people=3), tmp_path / "other")
+    run_experiment(recipe, tmp_path / "out", {INCEPTION: load_inception("random:0")})
+    with pytest.raises(CheckpointError, match=r"has scores by .*, which would be lost.*Give the files of these"):
+        run_experiment(recipe, tmp_path / "out")
     broken[0] = False
-    run_experiment(recipe, tmp_path / "out")
+    run_experiment(recipe, tmp_path / "out", {INCEPTION: load_inception("random:0")})
     assert results_at(tmp_path / "out")["failed"] == []
     assert results_at(tmp_path / "out")["people"] == ["000", "001", "002"]
 

@@ -17,10 +17,11 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments import identities as learnt
 from tenth.experiments.costs import CostLog
 from tenth.experiments.recipe import ExperimentRecipe
+from tenth.experiments.runner import run_settings
 from tenth.methods.combined import CombinedMethod
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity
-from tenth.methods.registry import method
+from tenth.methods.registry import method, method_parts
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from toy_dreambooth import SETTINGS
@@ -112,3 +113,19 @@ def test_names() -> None:
     for unknown in ("dreambooth+nothing", "+ip-adapter", "dreambooth+"):
         with pytest.raises(InputError, match="method"):
             method(unknown)
+
+
+def test_of_a_pair_both_recipes_are_settings(toy_model: Any, tmp_path: Path) -> None:
+    for name in ("apart.toml", "kept.toml"):
+        (tmp_path / name).write_text('method = "dreambooth"\n')
+    names = [f"{tmp_path / 'apart.toml'}+ip-adapter-avg", "dreambooth", str(tmp_path / "kept.toml")]
+    assert method_parts([*names, "dreambooth"]) == [names[0].partition("+")[0], "ip-adapter-avg", "dreambooth", names[2]]
+    (tmp_path / "one+two").mkdir()  # a trained method's folder
+    assert method_parts([str(tmp_path / "one+two")]) == [str(tmp_path / "one+two")]
+
+    (tmp_path / "people.jsonl").touch()
+    recipe = ExperimentRecipe(data=PhotoDataset(tmp_path / "people.jsonl", tmp_path), split="validation", methods=tuple(names))
+    before = run_settings(recipe, toy_model, ())["tuned_methods"]
+    (tmp_path / "apart.toml").write_text('method = "dreambooth-lora"\n')
+    after = run_settings(recipe, toy_model, ())["tuned_methods"]
+    assert [before[name] == after[name] for name in before] == [False, True]

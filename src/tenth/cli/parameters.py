@@ -248,7 +248,7 @@ SystemName = Annotated[str, option("NAME", "what the row is called", "--name", p
 SystemModel = Annotated[str, option("TEXT", "the model behind it, in words, for the row", "--model", parser=str)]
 Recognizers = Annotated[
     list[Path],
-    option("FILE", "a face recognizer's TOML file; may be repeated [default: dlib's recognizer]", "--recognizer"),
+    option("FILE", "a face recognizer's TOML file, or dlib; may be repeated [default: dlib's recognizer]", "--recognizer"),
 ]
 RecipeRecognizers = Annotated[
     list[Path],

@@ -6,10 +6,8 @@ import hashlib
 import io
 import os
 import stat
-import struct
 import threading
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from tenth.core.errors import PhotoError
+from tenth.core.files.decoder_errors import DECODER_ERRORS
 from tenth.core.files.reading import UnreadableError, open_regular
 from tenth.core.types import Photo
 from tenth.data.containers.heic import BRANDS, HeicImage
@@ -45,11 +44,6 @@ EXIF_TRANSPOSE = {
 }
 PROFILE_MODES = {"RGB ": "RGB", "CMYK": "CMYK", "GRAY": "L"}
 FLOAT_LUT_TAGS = (b"D2B", b"B2D")  # profile tags with chains of arithmetic of any length, computed for each colour
-# What decoders raise on hostile bytes, as observed or by their source. Image.DecompressionBombError comes from WebP.
-DECODER_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError),
-    *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
-)
 
 _decode_lock = threading.Lock()  # Python's warning filters are global; and only one photo is decoded at a time
 

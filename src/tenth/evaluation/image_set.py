@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.errors import DataError, PhotoError
+from tenth.core.files.decoder_errors import DECODER_ERRORS
 from tenth.core.files.png_metadata import MAX_PNG_BYTES
 from tenth.core.files.reading import open_regular, reason, without_system_files
 from tenth.core.run_record import CANDIDATES_FOLDER, RECORD_FILE, SHEET_FILE
@@ -86,7 +87,9 @@ def load_image(path: Path) -> Pixels:
     try:
         with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+    except FileNotFoundError as problem:
+        raise DataError(f"{path} does not exist", "a whole image is needed", "Run the same again, which makes it") from problem
+    except DECODER_ERRORS as problem:
         found = f"{path} is no whole PNG ({problem})"
         raise DataError(found, "a whole image is needed", "Remove it and run the same again") from problem
 

@@ -14,7 +14,7 @@ from tenth.core.files.claims import list_entries
 from tenth.core.files.reading import UnreadableError, read_json, reason
 from tenth.core.files.writing import write_text
 from tenth.core.run_record import CANDIDATES_FOLDER, PROGRESS_FILE, RECORD_FILE, SHEET_FILE, read_record
-from tenth.core.wording import abbreviate, pluralize
+from tenth.core.wording import abbreviate, pluralize, shorten
 
 DEFAULT_FOLDER = Path("out")  # of images, where none is given: a folder in it for each run
 SETTINGS_FILE = "settings.json"  # in an experiment's folder: what it was started with
@@ -124,7 +124,7 @@ def ensure_writable_experiment(output: Path, settings: Mapping[str, Any], kind: 
 
     kind: what it is called. Raises CheckpointError if the folder holds one of other settings, or anything else.
     """
-    path, action = output / SETTINGS_FILE, "Choose another folder, or remove this one"
+    path, action = output / SETTINGS_FILE, "Choose another folder"
     if path.is_file():
         needed = f"the settings of an {kind} are needed"
         try:
@@ -135,8 +135,9 @@ def ensure_writable_experiment(output: Path, settings: Mapping[str, Any], kind: 
             raise CheckpointError(f"{path} is no table", needed, action)
         changed = sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key))
         if changed:
-            found = f"{output} holds an {kind} with another {abbreviate(changed)}"
-            raise CheckpointError(found, "a folder holds one", action)
+            values = [f"{key} {shorten(str(earlier.get(key)))}, not {shorten(str(settings.get(key)))}" for key in changed]
+            found = f"{output} holds an {kind} with other settings: {abbreviate(values, '; ')}"
+            raise CheckpointError(found, "the same settings go on", "Give those, or choose another folder")
     elif output.exists() and (not output.is_dir() or list_entries(output)):
         raise CheckpointError(f"{output} is not empty and holds no {kind}", "an empty or new folder is needed", action)
     else:

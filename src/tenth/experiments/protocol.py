@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.errors import DataError
+from tenth.core.files.reading import without_system_files
 from tenth.core.marks.png import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
 from tenth.data.captions.person_attributes import PersonAttributes, attributes_of_people
@@ -57,7 +58,8 @@ class RealImages:
 
     def paths(self, subfolder: str, person_id: str) -> list[Path]:
         """subfolder: "references" in the order in which methods get them, "held-out", or "averages", the mean of those."""
-        return sorted((self.output / subfolder / person_id).glob("*.png"))
+        folder = self.output / subfolder / person_id
+        return without_system_files(folder, folder.glob("*.png"))
 
 
 def embed_people(

@@ -1,4 +1,4 @@
-"""The results of an experiment, as records of run.json, and its contact sheet."""
+"""The results of an experiment: as records of run.json, its contact sheet, and what is written of a finished one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Any
 
 from PIL import Image
 
+from tenth.core.errors import CheckpointError
+from tenth.core.files.writing import write_text
+from tenth.core.run_record import RECORD_FILE, read_record
+from tenth.core.wording import abbreviate
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.loading import disclaimers
@@ -26,10 +30,18 @@ from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
 from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, Scored, face_scores, image_set_scores, prompt_scores
 from tenth.reporting.contact_sheet import SheetPerson, SheetRow, people_sheet
+from tenth.reporting.csv_tables import write_csv
+from tenth.reporting.frontier.plot import write_frontier
+from tenth.reporting.frontier.record import read_frontier
+from tenth.reporting.html.page import write_page
+from tenth.reporting.markdown import markdown
 from tenth.reporting.metric_columns import condition_text
-from tenth.reporting.results_reader import IDENTITY
+from tenth.reporting.plot_style import can_plot
+from tenth.reporting.plots import has_curve, write_curve
+from tenth.reporting.results_reader import IDENTITY, read_results
 
 JsonDict = dict[str, Any]  # a line of run.json
+TABLE_FILE, CURVE_FILE, FRONTIER_FILE = "table.md", "curve.png", "frontier.png"
 
 
 def face_score_records(
@@ -142,3 +154,41 @@ def people_contact_sheet(recipe: ExperimentRecipe, people: Sequence[EvaluatedPer
         rows.append(row(NO_IDENTITY, unconditional))
         sections.append(SheetPerson(f"{person.person_id}\n{recipe.prompt}", person.crops, rows))
     return people_sheet(sections, columns)
+
+
+def read_finished(output: Path, networks: Mapping[str, Extractor]) -> JsonDict | None:
+    """The results of a finished run in which nothing failed, or None.
+
+    Raises CheckpointError if it is to be computed again without a network by which it has scores: they would be lost.
+    """
+    if not (output / RECORD_FILE).exists():
+        return None
+    record = read_record(output / RECORD_FILE, command="experiment")
+    read_results(record)
+    results: JsonDict = record["results"]
+    if missing := [key for key in ("failed", "people", "scores", "networks") if key not in results]:
+        found = f"{output / RECORD_FILE} has no {missing[0]}"
+        raise CheckpointError(found, "the record of this experiment is needed", "Remove it")
+    if not results["failed"]:
+        return results
+    if lost := [each["name"] for name, each in results["networks"].items() if name not in networks]:
+        found = f"{output / RECORD_FILE} has scores by {abbreviate(lost)}, which would be lost"
+        needed = "what failed is tried again, and scored by all that it was scored by"
+        raise CheckpointError(found, needed, "Give the files of these networks as well")
+    return None
+
+
+def write_tables(output: Path) -> str:
+    """Tables, page and plots, from the record alone: a run that was killed before it wrote them has them at the next call."""
+    record = read_record(output / RECORD_FILE, command="experiment")
+    text = markdown(record)
+    write_text(output / TABLE_FILE, text)
+    write_page(output / RECORD_FILE)
+    results = read_results(record)
+    write_csv(results, output)
+    if can_plot() and any(has_curve(results, track) for track in results.scored):
+        write_curve(results, output / CURVE_FILE)
+    frontier = read_frontier(record, results)
+    if can_plot() and frontier is not None and frontier.methods:
+        write_frontier(record, output / FRONTIER_FILE)
+    return text

@@ -24,9 +24,8 @@ from tenth.core.console import track
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.reading import sha256_of, short_sha256_of, without_system_files
-from tenth.core.files.writing import write_text
 from tenth.core.marks.png import write_png
-from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, write_record
+from tenth.core.run_record import RECORD_FILE, replace_paths, write_record
 from tenth.core.types import DiffusionModel, Person
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.splits import TEST_FOLD
@@ -49,23 +48,17 @@ from tenth.experiments.results import (
     network_records,
     people_contact_sheet,
     prompt_score_records,
+    read_finished,
+    write_tables,
 )
 from tenth.experiments.scoring import SET_VIEWS, table_rows
 from tenth.experiments.workers import ExperimentWorkers, ensure_adapters
-from tenth.methods.registry import RECIPE_SUFFIX, method
+from tenth.methods.registry import RECIPE_SUFFIX, method, method_parts
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
-from tenth.reporting.csv_tables import write_csv
-from tenth.reporting.frontier.plot import write_frontier
-from tenth.reporting.frontier.record import read_frontier
-from tenth.reporting.html.page import write_page
-from tenth.reporting.markdown import markdown
-from tenth.reporting.plot_style import can_plot
-from tenth.reporting.plots import has_curve, write_curve
-from tenth.reporting.results_reader import FORMAT, read_results
+from tenth.reporting.results_reader import FORMAT
 
 NUM_SHEET_PEOPLE = 3  # on sheet.png
-TABLE_FILE, CURVE_FILE, FRONTIER_FILE = "table.md", "curve.png", "frontier.png"
 
 
 def read_experiment(path: Path, options: Mapping[str, Any] | None = None) -> ExperimentRecipe:
@@ -112,7 +105,7 @@ def run_experiment(
     with exclusive_folder(output):
         ensure_writable_experiment(output, settings)
         remove_temporary(output)
-        finished = read_finished(output)
+        finished = read_finished(output, networks)
         if finished is None:
             results = experiment.results(output) | {"seconds": round(time.perf_counter() - start, 1)}
         elif any(finished["networks"].get(name, {}).get("name") != network.name for name, network in networks.items()):
@@ -194,7 +187,9 @@ class LoadedExperiment:
     def with_networks(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
         """The results of a finished run, with the metrics of image sets by these networks; those by others stay."""
         person_ids, real = earlier["people"], RealImages(output)
-        rows = table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
+        jobs = list_image_jobs(self.recipe, person_ids, output)
+        generate_missing(self.recipe, self.workers, chain.from_iterable(jobs.values()), output)  # what was removed since
+        rows = table_rows(self.recipe, person_ids, jobs, real)
         needs = [need for need, view in SET_VIEWS.items() if view.network in self.networks]
         measured = {metric.name for metric in metrics_for(*needs)}
         kept = [score for score in earlier["scores"] if score["metric"] not in measured]
@@ -235,35 +230,6 @@ def process_people(
     return people, failed
 
 
-def read_finished(output: Path) -> dict[str, Any] | None:
-    """The results of a finished run in which nothing failed, or None."""
-    if not (output / RECORD_FILE).exists():
-        return None
-    record = read_record(output / RECORD_FILE, command="experiment")
-    read_results(record)
-    results: dict[str, Any] = record["results"]
-    if missing := [key for key in ("failed", "people", "scores", "networks") if key not in results]:
-        found = f"{output / RECORD_FILE} has no {missing[0]}"
-        raise CheckpointError(found, "the record of this experiment is needed", "Remove it")
-    return None if results["failed"] else results
-
-
-def write_tables(output: Path) -> str:
-    """Tables, page and plots, from the record alone: a run that was killed before it wrote them has them at the next call."""
-    record = read_record(output / RECORD_FILE, command="experiment")
-    text = markdown(record)
-    write_text(output / TABLE_FILE, text)
-    write_page(output / RECORD_FILE)
-    results = read_results(record)
-    write_csv(results, output)
-    if can_plot() and any(has_curve(results, track) for track in results.scored):
-        write_curve(results, output / CURVE_FILE)
-    frontier = read_frontier(record, results)
-    if can_plot() and frontier is not None and frontier.methods:
-        write_frontier(record, output / FRONTIER_FILE)
-    return text
-
-
 def check_test_people(recipe: ExperimentRecipe) -> None:
     """Raises RecipeError if the package's model was trained on the people that are to test it."""
     folds = {row.fold for row in recipe.data.entries(recipe.split, required=False)}
@@ -277,7 +243,8 @@ def check_test_people(recipe: ExperimentRecipe) -> None:
 
 def run_settings(recipe: ExperimentRecipe, model: DiffusionModel, recognizers: Iterable[str]) -> dict[str, Any]:
     """The recipe and what its names stand for: weights, data, recognizers and version. Ready for JSON."""
-    trained = {name: Path(name) if Path(name).is_dir() else model.trained_methods.get(name) for name in recipe.methods}
+    names = method_parts(recipe.methods)
+    trained = {name: Path(name) if Path(name).is_dir() else model.trained_methods.get(name) for name in names}
     settings = to_table(recipe) | {
         "baselines": recipe.baseline_methods,
         "photo_counts": [condition.num_photos for condition in recipe.clean_conditions],
@@ -286,7 +253,7 @@ def run_settings(recipe: ExperimentRecipe, model: DiffusionModel, recognizers: I
             for name, folder in trained.items()
             if folder
         },
-        "tuned_methods": {name: sha256_of(Path(name)) for name in recipe.methods if name.endswith(RECIPE_SUFFIX)},
+        "tuned_methods": {name: sha256_of(Path(name)) for name in names if name.endswith(RECIPE_SUFFIX)},
         "model_weights": model.name,
         "adapter": model.adapter_name,
         "encoder": model.encoder.name,

@@ -13,10 +13,10 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from tenth.core.errors import InputError
-from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import DiffusionModel
 from tenth.core.workers.tasks import run_tasks
 from tenth.experiments.costs import CostLog, append_lines
+from tenth.methods.registry import method_parts
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
@@ -80,7 +80,7 @@ def ensure_adapters(model: DiffusionModel, methods: Iterable[str]) -> None:
 
     What cannot be loaded is left to the method, which says why.
     """
-    for part in dict.fromkeys(part for name in methods for part in name.split(METHOD_SEPARATOR)):
+    for part in method_parts(methods):
         folder = Path(part) if Path(part).is_dir() else model.trained_methods.get(part)
         if folder is not None and (folder / ADAPTER_FILE).is_file():
             with suppress(InputError):

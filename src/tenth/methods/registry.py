@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from tenth.core.errors import RecipeError, unknown_name
@@ -60,6 +61,12 @@ def method(name: str | Path) -> Method:
     if name not in METHODS:
         raise unknown_name("method", name, [*METHODS, *COMBINATIONS])
     return METHODS[name].value
+
+
+def method_parts(names: Iterable[str]) -> list[str]:
+    """The names of methods, of combined ones of both, each once."""
+    parts = ([name] if Path(name).exists() else name.split(METHOD_SEPARATOR) for name in names)
+    return list(dict.fromkeys(chain.from_iterable(parts)))
 
 
 def _combine(fine_tuned: Method, adapter: Method, name: str) -> CombinedMethod:

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tenth.core.errors import CheckpointError, DataError
+from tenth.core.files.decoder_errors import DECODER_ERRORS
 from tenth.core.files.reading import UnreadableError, open_regular, parse_json, read_lines, reason
 from tenth.core.files.writing import explain_os_errors, write_text
 from tenth.core.marks.png import write_png
@@ -204,5 +205,5 @@ def _read_row(path: Path) -> Pixels | None:
     try:
         with open_regular(path, MAX_ROW_BYTES) as file:
             return np.asarray(Image.open(file, formats=["PNG"]).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except DECODER_ERRORS:
         return None

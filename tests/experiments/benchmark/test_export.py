@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.core.errors import CheckpointError, DataError
+from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.marks.verify import MarkState, verify
 from tenth.data.manifest import read_manifest, write_manifest
 from tenth.evaluation.image_set import load_image
@@ -200,16 +200,16 @@ def test_another_export_or_a_foreign_folder_is_refused(
     tasks_recipe: ExperimentRecipe, exported: Benchmark, tmp_path: Path
 ) -> None:
     before = files(exported.directory)
-    with pytest.raises(CheckpointError, match="another images"):
+    with pytest.raises(CheckpointError, match=r"export of a benchmark with other settings: images 2, not 3;"):
         export_benchmark(replace(tasks_recipe, images=3), exported.directory)
-    with pytest.raises(CheckpointError, match="another split"):
+    with pytest.raises(CheckpointError, match="split validation, not all"):
         export_benchmark(tasks_recipe, exported.directory, everybody=True)
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="Choose another folder"):
         export_benchmark(tasks_recipe, tmp_path)
     assert files(exported.directory) == before
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    with pytest.raises(DataError, match=r"1 person of the split validation.*two are needed"):
+    with pytest.raises(RecipeError, match=r"max_people is 1; .*2 or more: one person alone has no impostors"):
         export_benchmark(replace(tasks_recipe, max_people=1), tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
@@ -225,6 +225,9 @@ def test_a_model_draws_the_control_from_the_prompts_alone(
     assert [path.name for path in (tmp_path / "tasks/private/images/none").iterdir()] == ["0.png"]
     assert verify(tmp_path / "tasks/private/images/none/0.png").state == MarkState.MARKED
     assert alone.id != exported.id
+    toy_model.name = "other@0"
+    with pytest.raises(CheckpointError, match=r"has a control of the model toy.*all rows of a table have one control"):
+        export_benchmark(recipe, tmp_path / "tasks", toy_model)
 
 
 def changed(name: str, old: str, new: str) -> Callable[[Path], object]:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from tenth.core.errors import CheckpointError, DataError
+from tenth.core.run_record import write_record
 from tenth.experiments.benchmark.judges import Judges
 from tenth.experiments.benchmark.run import score_folder
 from tenth.experiments.benchmark.scoring import SystemName
 from tenth.experiments.benchmark.table import check_rows, row_path, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
-from tenth.reporting.results_reader import IDENTITY
+from tenth.reporting.results_reader import CONTROLS, IDENTITY
 from toy_benchmark import fill, next_person
 from toy_people import ColorRecognizer
 
@@ -86,3 +87,31 @@ def test_a_row_of_fewer_people_is_not_called_the_best(exported: Benchmark, score
         ("dark", "wrong"): "2",
         ("right", "wrong"): "3",
     }
+
+
+def test_the_recognizer_and_the_controls_are_those_of_the_row_with_the_most_people(
+    exported: Benchmark, scored: Path, tmp_path: Path
+) -> None:
+    results = Path(shutil.copytree(scored, tmp_path / "results"))
+    path = row_path(results, "dark")  # the first by name, of fewer people
+    row = json.loads(path.read_text().replace("colours@0", "others@0"))
+    row["results"]["controls"] = [{"method": CONTROLS[-1], "model": "other@0", "width": 8, "height": 8}]
+    path.write_text(json.dumps(row))
+    path = row_path(results, "wrong")
+    row = json.loads(path.read_text())
+    row["results"]["controls"] = [{"method": CONTROLS[-1], "model": "toy@0", "width": 8, "height": 8}]
+    path.write_text(json.dumps(row))
+    write_tables(results, exported)
+    assert [each["name"] for each in record(results)["recognizers"]] == ["colours@0", "others@0"]
+    assert json.loads((results / "run.json").read_text())["settings"]["methods"] == ["right", "wrong", "dark"]
+    assert record(results)["systems"][-1]["model"] == "toy@0"
+
+
+@pytest.mark.parametrize("held", ["run.json", "thesis.txt"])
+def test_results_take_the_place_of_nothing_else(exported: Benchmark, folder: Path, tmp_path: Path, held: str) -> None:
+    write_record(tmp_path / "out" / held, command="experiment", settings={}, results={})
+    before = (tmp_path / "out" / held).read_bytes()
+    with pytest.raises(CheckpointError, match=r"out holds files, and no rows of a benchmark; an empty or new folder"):
+        score_folder(folder, exported, SystemName("x"), JUDGES, tmp_path / "out")
+    assert (tmp_path / "out" / held).read_bytes() == before
+    assert len(list((tmp_path / "out").iterdir())) == 1

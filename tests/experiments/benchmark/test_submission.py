@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +59,16 @@ def test_extra_and_wrongly_named_files_are_named(exported: Benchmark, folder: Pa
     (folder / "link").symlink_to(folder / "portrait")  # behind which nothing is looked for
     message = refused(folder, exported)
     assert f"3 missing: {IMAGE}, portrait/3/002/0.png, portrait/3/002/1.png;" in message
-    assert "5 extra: link, notes.txt, portrait/1/000/00.PNG" in message
+    assert "4 extra: notes.txt, portrait/1/000/00.PNG" in message
+    assert "1 links to folders, which are not followed: link;" in message
     assert f"portrait/1/000/00.PNG (is {IMAGE} meant?)" in message
     assert "portrait/3/2/1.png (is portrait/3/002/1.png meant?)" in message
     assert "--partial" not in message  # which would not help
+
+
+def chunk(content: bytes) -> bytes:
+    """A PNG's, with length and checksum. content: with its name."""
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
 
 def spoilt(path: Path, how: str) -> None:
@@ -76,6 +84,14 @@ def spoilt(path: Path, how: str) -> None:
         Image.new("RGB", (128, 128)).save(path, "JPEG")
     elif how == "deep":
         Image.fromarray(np.full((128, 128), 40_000, np.uint16)).save(path)
+    elif how == "deep colour":
+        Image.new("RGB", (128, 128)).save(path)
+        header = struct.pack(">4sIIBBBBB", b"IHDR", 128, 128, 16, 2, 0, 0, 0)
+        rows = zlib.compress(bytes(128 * (1 + 128 * 6)))
+        chunks = (header, b"IDAT" + rows, b"IEND")
+        path.write_bytes(content[:8] + b"".join(map(chunk, chunks)))
+    elif how == "empty profile":
+        path.write_bytes(content[:-12] + chunk(b"iCCP") + content[-12:])
     elif how == "pipe":
         os.mkfifo(path)
     elif how == "folder":
@@ -94,10 +110,9 @@ def spoilt(path: Path, how: str) -> None:
         ("empty", f"1 broken: {IMAGE} is no whole PNG;"),
         ("text", f"1 broken: {IMAGE} is no whole PNG;"),
         ("jpeg", f"1 broken: {IMAGE} is no whole PNG;"),
-        (
-            "deep",
-            f"1 broken: {IMAGE} has pixels of the kind I;16, not of 8 bits a channel;",
-        ),
+        ("deep", f"1 broken: {IMAGE} has pixels of the kind I;16, 16 bits a channel; at most 8 bits are scored;"),
+        ("deep colour", f"1 broken: {IMAGE} has pixels of the kind RGB, 16 bits a channel; at most 8 bits are scored;"),
+        ("empty profile", f"1 broken: {IMAGE} is no whole PNG;"),
         ("pipe", f"1 broken: {IMAGE} is a pipe or a device, not a file;"),
         ("loop", f"1 broken: {IMAGE} is a link that leads back to itself;"),
         ("folder", f"1 missing: {IMAGE};"),

@@ -25,7 +25,7 @@ from tenth.experiments.benchmark.scoring import SystemName, embed_real_photos, s
 from tenth.experiments.benchmark.submission import read_submission
 from tenth.experiments.benchmark.table import PersonValues, Row, agreement, row_path, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
-from tenth.experiments.recipe import ExperimentRecipe
+from tenth.experiments.recipe import DLIB, ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
 from tenth.reporting.results_reader import CONTROLS, IDENTITY, System
@@ -248,7 +248,7 @@ def test_a_name_that_is_no_file_or_a_control_is_refused(name: str) -> None:
 
 def test_without_a_recognizer_dlibs_judges_and_attributes_are_read_off_the_face(face_photos: list[Path]) -> None:
     judges = load_judges(())
-    assert list(judges.recognizers) == [SELECTION_ONLY]
+    assert list(judges.recognizers) == list(load_judges([DLIB]).recognizers) == [SELECTION_ONLY]
     scorer = judges.prompt_scorers[0]
     assert isinstance(scorer.classifier, LargestFace)  # type: ignore[attr-defined]
     photo = load_image(face_photos[0])

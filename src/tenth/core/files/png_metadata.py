@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from tenth.core.errors import DataError
+from tenth.core.files.decoder_errors import DECODER_ERRORS
 from tenth.core.files.reading import UnreadableError, open_regular, parse_json, reason
 from tenth.core.files.writing import write_if_changed
 from tenth.core.marks.png import encode_png
@@ -91,7 +92,7 @@ def read_if_complete(path: Path) -> dict[str, Any] | None:
         with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             image.load()
         return read_sample(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, DataError):
+    except (*DECODER_ERRORS, DataError):
         return None
 
 

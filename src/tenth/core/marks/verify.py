@@ -95,11 +95,13 @@ def _detects(watermark: Watermark, content: bytes) -> bool:
     import numpy as np
     from PIL import Image
 
+    from tenth.core.files.decoder_errors import DECODER_ERRORS
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(content), formats=["PNG", "JPEG", "WEBP"]) as image:
                 pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (*DECODER_ERRORS, Image.DecompressionBombWarning):
         return False
     return watermark.detect(pixels)

@@ -53,6 +53,10 @@ class PhotoDataset:
                 raise
             needed = f"the photos that {self.people} names are below it"
             raise DataError(f"{self.photos} is no folder", needed, "Correct `photos`; docs/data.md has both") from problem
+        if photo.digest != entry.digest:  # names alone do not tell LFW's variants apart
+            found = f"{self.photos / entry.file} has the sha256 {photo.digest[:12]}..."
+            needed = f"the photo that {self.people} lists has {entry.digest[:12]}..."
+            raise DataError(found, needed, "Give the folder of which the list was written, or write the list again")
         height, width = photo.pixels.shape[:2]
         face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
         return Photo(photo.pixels, entry.digest, entry.file, face) if face else None

@@ -27,6 +27,7 @@ class ClipScorer:
     """
 
     kind = "CLIP"
+    gives_shares = False
 
     def __init__(self, folder: Path) -> None:
         needed = "a CLIP model with its text encoder is needed"

@@ -161,11 +161,7 @@ def score_over_people(values: PersonScores) -> Score:
     """The mean of per-person values with its interval; unavailable where there is none, since no image has a face."""
     if not values:
         return Score(None, unavailable="no generated image has a face")
-    known = list(values.values())
-    mean = bootstrap_interval(known)
-    if mean.low is None or mean.high is None or not 0 <= min(known) <= max(known) <= 1:
-        return Score(mean.value, mean.low, mean.high, mean.n)
-    return Score(mean.value, max(mean.low, 0.0), min(mean.high, 1.0), mean.n)  # shares stay shares
+    return Score(**vars(bootstrap_interval(list(values.values()))))
 
 
 def score_of_shares(values: PersonScores) -> Score:

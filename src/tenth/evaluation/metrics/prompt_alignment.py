@@ -12,13 +12,17 @@ from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
 from tenth.evaluation.extractors.features import Extractor
-from tenth.evaluation.metrics.identity import PersonScores, score_over_people
+from tenth.evaluation.metrics.identity import PersonScores, score_of_shares, score_over_people
 
 
 class PromptScorer(Extractor, Protocol):
-    """An extractor whose features (N, D) can be compared with prompts. kind: the need of the metrics that it serves."""
+    """An extractor whose features (N, D) can be compared with prompts.
+
+    kind: the need of the metrics that it serves. gives_shares: whether adherence is a share of what a prompt asks for.
+    """
 
     kind: str
+    gives_shares: bool
 
     def adherence(self, rows: FeatureArray, prompts: Sequence[str]) -> FeatureArray:
         """How well each image follows its own prompt, (N,); NaN where the prompt asks for nothing that can be recognized."""
@@ -35,6 +39,7 @@ class AttributePromptScorer:
     """
 
     kind = "face attributes"
+    gives_shares = True
 
     def __init__(self, classifier: Extractor, reliable: Sequence[str]) -> None:
         self.classifier, self.reliable = classifier, frozenset(reliable)
@@ -67,7 +72,10 @@ def prompt_adherence(generated: Features, scorer: PromptScorer) -> Score:
     generated: features (N, D) of `scorer`, each with its prompt. Prompts without recognizable requests are left out;
     unavailable if there is no other. Common attributes are there unasked: read it beside the R-precision.
     """
-    return _score_over_people(prompt_adherence_per_person(generated, scorer), "no prompt asks for anything that can be read")
+    values = prompt_adherence_per_person(generated, scorer)
+    if not values:
+        return Score(None, unavailable="no prompt asks for anything that can be read")
+    return score_of_shares(values) if scorer.gives_shares else score_over_people(values)
 
 
 def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
@@ -78,7 +86,8 @@ def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
     AttnGAN, arXiv:1711.10485.
     """
     values = prompt_retrieval_per_person(generated, scorer)
-    return _score_over_people(values, "fewer than two prompts ask for anything that can be read")
+    reason = "fewer than two prompts ask for anything that can be read"
+    return score_of_shares(values) if values else Score(None, unavailable=reason)
 
 
 def prompt_adherence_per_person(generated: Features, scorer: PromptScorer) -> PersonScores:
@@ -118,8 +127,3 @@ def _means_per_person(generated: Features, values: FeatureArray) -> PersonScores
     people = np.array(generated.people, dtype=object)
     known = {person: values[(people == person) & ~np.isnan(values)] for person in sorted(set(generated.people))}
     return {person: float(scores.mean()) for person, scores in known.items() if len(scores)}
-
-
-def _score_over_people(means: PersonScores, reason: str) -> Score:
-    """Unavailable for this reason without people."""
-    return score_over_people(means) if means else Score(None, unavailable=reason)

@@ -9,9 +9,11 @@ from typing import Any
 
 from PIL import Image
 
+from tenth.core.config import require
 from tenth.core.console import track
-from tenth.core.errors import DataError
+from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.png_metadata import read_if_complete
 from tenth.core.files.reading import sha256_of
 from tenth.core.files.writing import write_json
 from tenth.core.marks.png import write_png
@@ -49,6 +51,9 @@ def export_benchmark(
     """
     split = EVERYBODY if everybody else recipe.split
     with exclusive_folder(output):
+        enough = recipe.max_people is None or recipe.max_people > 1
+        require(enough, "max_people", recipe.max_people, "2 or more: one person alone has no impostors")
+
         # The first two people, before anything is written: what cannot be exported leaves no folder.
         usable = split_people(recipe.data, split, references=recipe.references, held_out=recipe.held_out)
         people = islice(usable, recipe.max_people)
@@ -57,7 +62,7 @@ def export_benchmark(
             photos_text = f"{recipe.references} references and a held-out photo"
             found = f"{pluralize(len(first), 'person')} of the split {split} with {photos_text}"
             raise DataError(found, "two are needed: one alone has no impostors", "Lower --references, or add people")
-        ensure_writable_experiment(output, _settings(recipe) | {"split": split})
+        ensure_writable_experiment(output, _settings(recipe) | {"split": split}, "export of a benchmark")
         remove_temporary(output)
 
         # Photos, person by person: whole ones for the systems, crops for scoring.
@@ -79,8 +84,12 @@ def export_benchmark(
 
 def draw_without_identity(recipe: ExperimentRecipe, model: DiffusionModel, output: Path) -> None:
     """The images that a model makes of the prompts alone, for the control `no identity`."""
-    jobs = list_image_jobs(recipe, (), output / PRIVATE_FOLDER)
-    generate_missing(recipe, ExperimentWorkers(model), chain.from_iterable(jobs.values()), output / PRIVATE_FOLDER)
+    jobs = list(chain.from_iterable(list_image_jobs(recipe, (), output / PRIVATE_FOLDER).values()))
+    drawn = next(filter(None, (read_if_complete(job.path) for job in jobs)), {})
+    if drawn.get("model", model.name) != model.name:
+        found = f"{output} has a control of the model {drawn['model']}"
+        raise CheckpointError(found, "all rows of a table have one control", "Choose another -o, or that model")
+    generate_missing(recipe, ExperimentWorkers(model), jobs, output / PRIVATE_FOLDER)
 
 
 def _write_photos(output: Path, person_id: str, photos: ReferenceSplit) -> list[Pixels]:

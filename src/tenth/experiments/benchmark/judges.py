@@ -17,6 +17,7 @@ from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.loading import NetworkSources, load_networks
 from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
+from tenth.experiments.recipe import DLIB
 from tenth.experiments.recognizers import SELECTION_ONLY
 
 NO_SOURCES = NetworkSources()
@@ -56,14 +57,17 @@ class LargestFace:
 
 
 def load_judges(recognizers: Sequence[Path], *, sources: NetworkSources = NO_SOURCES, clip: Path | None = None) -> Judges:
-    """The recognizers that TOML files describe, dlib's where there is none; face attributes, CLIP and networks where given.
+    """The recognizers that TOML files describe, dlib's for `DLIB` or without any; face attributes, CLIP, networks where given.
 
     Raises ModelError, RecipeError or DataError for a file that is not what it should be.
     """
-    loaded: dict[str, FaceEmbedder] = {each.name: each for each in map(load_recognizer, recognizers)}
+    files = [path for path in recognizers if path != DLIB]
+    loaded: dict[str, FaceEmbedder] = {each.name: each for each in map(load_recognizer, files)}
+    if len(files) < len(recognizers) or not recognizers:
+        loaded[SELECTION_ONLY] = dlib_recognizer()
     networks = load_networks(sources)
     classifier = load_face_attributes()
     scorers: list[PromptScorer] = [AttributePromptScorer(LargestFace(classifier), classifier.reliable)]
     if clip is not None:
         scorers.append(ClipScorer(clip))
-    return Judges(loaded or {SELECTION_ONLY: dlib_recognizer()}, scorers, networks)
+    return Judges(loaded, scorers, networks)

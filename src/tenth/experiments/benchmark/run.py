@@ -7,12 +7,13 @@ from pathlib import Path
 
 from tenth.core.console import print_message
 from tenth.core.errors import DataError
-from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
 from tenth.experiments.benchmark.judges import Judges
 from tenth.experiments.benchmark.scoring import SystemName, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import check_rows, save_row, write_tables
+from tenth.experiments.benchmark.table import KIND, ROWS_FOLDER, check_rows, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
+from tenth.experiments.output_folders import ensure_writable_path, folder_in_use, read_run_settings
 from tenth.reporting.results_reader import CONTROLS
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9_+-])?")  # it is a file's name too
@@ -34,13 +35,22 @@ def check_system(system: SystemName) -> None:
         raise DataError(f"a --model of {len(system.model)} characters", needed, "Say it shorter")
 
 
+def check_results_folder(results: Path) -> None:
+    """Raises CheckpointError unless the folder is new or empty, or of tables: an experiment's record would be replaced."""
+    ensure_writable_path(results)
+    if list_entries(results) and not (results / ROWS_FOLDER).is_dir() and read_run_settings(results, KIND) is None:
+        raise folder_in_use(results, "files, and no rows of a benchmark")
+
+
 def score_folder(
     folder: Path, benchmark: Benchmark, system: SystemName, judges: Judges, results: Path, *, partial: bool = False
 ) -> str:
     """Check the images of a system, score them, and write the row and all tables to `results`. Returns a table as Markdown.
 
-    Raises DataError for a folder that is not complete, CheckpointError if the name stands for other images already.
+    Raises DataError for a folder that is not complete, CheckpointError if the name stands for other images already, or if
+    `results` holds anything else.
     """
+    check_results_folder(results)
     submission = read_submission(folder, benchmark, partial=partial)
     with exclusive_folder(results):
         remove_temporary(results)

@@ -99,7 +99,7 @@ def embed_real_photos(
             people.append(EvaluatedPerson(person_id, tuple(references), given, kept_back, attributes))
     if len(people) < 2:
         found = f"a recognizer finds a face in the real photos of {len(people)} of {len(person_ids)} people"
-        raise DataError(found, "two people are needed", "Check the recognizer's description (docs/metrics.md)")
+        raise DataError(found, "two people are needed", "Check the recognizer's description (docs/recognizers.md)")
     notes = [f"left out, a recognizer finds no face in their real photos: {abbreviate(faceless)}"] if faceless else []
     return people, notes
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ from PIL import Image
 
 from tenth.core.console import track
 from tenth.core.errors import DataError
+from tenth.core.files.decoder_errors import DECODER_ERRORS
 from tenth.core.files.png_metadata import MAX_PNG_BYTES
 from tenth.core.files.reading import UnreadableError, is_system_file, read_bytes, reason
 from tenth.core.wording import pluralize, printable, shorten
@@ -22,6 +23,7 @@ from tenth.experiments.benchmark.tasks import TASKS_FILE, Benchmark, Task
 
 MIN_SIDE, MAX_SIDE = 112, 4096  # pixels: what a recognizer reads of a face, and what can be opened in memory
 MODES = ("RGB", "RGBA", "L", "LA", "P")  # Pillow's names of what has 8 bits a channel: colour or grey, with alpha or without
+DEPTH_OFFSET = 24  # in a PNG, of its bits a channel: Pillow opens colour of 16 bits as of 8
 NAMED = 10  # images of each kind that an error names
 NEEDED = f"one whole PNG at the `image` of each line of {TASKS_FILE} is needed, all of one size, and nothing else"
 
@@ -60,7 +62,7 @@ def read_submission(folder: Path, benchmark: Benchmark, *, partial: bool = False
     Raises DataError, which names the first of each kind, for images that are missing, extra, broken or of another size than
     the others; if too few people are whole; if there is no such folder.
     """
-    files = set(_files(folder))
+    files, links = _files(folder)
     missing = [task.image for task in benchmark.tasks if task.image not in files]
     extra = sorted(files.difference(task.image for task in benchmark.tasks))
     opened = _open_images(folder, [task.image for task in benchmark.tasks if task.image in files])
@@ -71,6 +73,7 @@ def read_submission(folder: Path, benchmark: Benchmark, *, partial: bool = False
     problems = [
         _named("missing", [] if partial else missing),
         _named("extra", [f"{name} (is {renamed[name]} meant?)" if name in renamed else name for name in extra]),
+        _named("links to folders, which are not followed", links),
         _named("broken", [f"{name} {problem}" for name, problem in opened.broken.items()]),
         _named(f"not {size[0]} x {size[1]} as the others", [f"{name} ({w} x {h})" for name, (w, h) in odd_sizes.items()]),
     ]
@@ -92,19 +95,19 @@ def read_submission(folder: Path, benchmark: Benchmark, *, partial: bool = False
     return Submission(folder, tasks, people, size, opened.digest, tuple(notes))
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, without what systems put there; of a folder behind a link the link."""
+def _files(folder: Path) -> tuple[set[str], list[str]]:
+    """All files below a folder, without what systems put there; and links to folders, which are not followed."""
 
     def refuse(problem: OSError) -> None:
         found = "is a file" if isinstance(problem, NotADirectoryError) else reason(problem)
         raise DataError(f"{problem.filename} {found}", "a folder of images is needed", "Check the path") from problem
 
+    files, links = set[str](), list[str]()
     for directory, folders, names in os.walk(folder, onerror=refuse):
-        at = Path(directory)
-        links = [name for name in folders if (at / name).is_symlink()]
-        for path in (at / name for name in (*names, *links)):
-            if not is_system_file(path.relative_to(folder)):
-                yield path.relative_to(folder).as_posix()
+        at = Path(directory).relative_to(folder)
+        files |= {(at / name).as_posix() for name in names if not is_system_file(at / name)}
+        links += [(at / name).as_posix() for name in folders if (Path(directory) / name).is_symlink()]
+    return files, sorted(links)
 
 
 def _open_images(folder: Path, images: Sequence[str]) -> _OpenedImages:
@@ -128,13 +131,14 @@ def _size_of(content: bytes) -> tuple[int, int]:
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
             if not MIN_SIDE <= min(image.size) <= max(image.size) <= MAX_SIDE:
                 raise UnreadableError(f"has {image.width} x {image.height} pixels; a side has {MIN_SIDE} to {MAX_SIDE}")
-            if image.mode not in MODES:
-                raise UnreadableError(f"has pixels of the kind {image.mode}, not of 8 bits a channel")
+            if image.mode not in MODES or content[DEPTH_OFFSET] > 8:
+                found = f"{image.mode}, {content[DEPTH_OFFSET]} bits a channel"
+                raise UnreadableError(f"has pixels of the kind {found}; at most 8 bits are scored")
             image.load()
             return image.size
     except UnreadableError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+    except DECODER_ERRORS as problem:
         raise UnreadableError("is no whole PNG") from problem
 
 

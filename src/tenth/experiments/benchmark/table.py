@@ -163,19 +163,19 @@ def _no_row(found: str) -> DataError:
 
 def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
     """All rows as the results of one record; controls are those of the row with the most people."""
-    by_people = sorted(rows, key=lambda row: -len(row.people))
+    by_people = _by_people(rows)
+    controls = {each.method: each for row in reversed(by_people) for each in row.controls}
     scores: dict[tuple[Any, ...], Result] = {}
     for score in (score for row in by_people for score in row.scores):
         key = (*_table_of(score), score.method)
         if key not in scores or (scores[key].value is None and score.value is not None):
             scores[key] = score
-    recognizers = {each.name: each for row in by_people for each in row.recognizers}
     return {
         "format": FORMAT,
         "people": by_people[0].people,
-        "systems": [*(row.system for row in rows), *{each.method: each for row in by_people for each in row.controls}.values()],
+        "systems": [*(row.system for row in rows), *controls.values()],
         "row_people": {row.system.method: row.people for row in rows},
-        "recognizers": list(recognizers.values()),
+        "recognizers": recognizers_of(rows),
         "scores": list(scores.values()),
         "differences": list(differences(rows)),
         "agreement": list(agreement(rows)),
@@ -219,7 +219,7 @@ def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
 
     Then those that lack people whom others have, whose means are of other people; then those without such a similarity.
     """
-    recognizers = sorted((each for row in rows for each in row.recognizers), key=lambda each: each.selection_only)
+    recognizers = sorted(recognizers_of(rows), key=lambda each: each.selection_only)
     at = (PORTRAIT_PROMPT_SET, benchmark.main_condition.num_photos, IDENTITY, *(each.name for each in recognizers[:1]))
 
     def similarity(row: Row) -> float | None:
@@ -234,6 +234,15 @@ def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
     people = {row.system.method: set(row.people) for row in rows}
     everybody = set[str]().union(*(people[name] for name in measured))
     return sorted(people, key=lambda name: (name not in measured, bool(everybody - people[name]), -measured.get(name, 0.0)))
+
+
+def recognizers_of(rows: Sequence[Row]) -> list[Recognizer]:
+    """Of all rows, each once; the tables are by the first that is not for model selection only."""
+    return list({each.name: each for row in _by_people(rows) for each in row.recognizers}.values())
+
+
+def _by_people(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: -len(row.people))
 
 
 def _table_of(line: Result | PersonValues) -> tuple[Any, ...]:

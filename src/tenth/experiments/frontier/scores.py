@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from tenth.core.config import require
-from tenth.core.types import Features
+from tenth.core.types import Features, Score
 from tenth.evaluation.cross_fitting import Values
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor, extract_cached
 from tenth.evaluation.frontier import compare_frontiers, on_frontier
 from tenth.evaluation.image_set import load_image
-from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person, score_over_people
+from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person, score_of_shares, score_over_people
 from tenth.evaluation.metrics.prompt_alignment import PER_PERSON, PromptScorer
 from tenth.evaluation.registry import METRICS
 from tenth.experiments.frontier.grid import PROMPT_METRICS, FrontierConfig, FrontierSetting
@@ -77,7 +77,9 @@ def compare_methods(
     stacked = {name: np.stack(list(points.values()), 1) for name, points in values.items()}  # (P, S, 2)
     stacked = {name: np.broadcast_to(each, (len(each), len(frontier.settings), 2)) for name, each in stacked.items()}
     areas, differences = compare_frontiers(stacked, frontier.reference_point)
-    methods = [{"method": name, "area": asdict(areas[name]), "points": _points(points)} for name, points in values.items()]
+    methods = [
+        {"method": name, "area": asdict(areas[name]), "points": _points(frontier, points)} for name, points in values.items()
+    ]
     return {"methods": methods, "differences": [asdict(each) for each in differences], "unavailable": ""}
 
 
@@ -91,24 +93,25 @@ def frontier_scorer(frontier: FrontierConfig, scorers: Sequence[PromptScorer]) -
     return found[0]
 
 
-def _points(points: Mapping[FrontierSetting | None, Values]) -> list[JsonDict]:
+def _points(frontier: FrontierConfig, points: Mapping[FrontierSetting | None, Values]) -> list[JsonDict]:
     """Each setting's means over people, (P, 2) each, with their intervals."""
+    of_prompts = score_over_people if frontier.prompt_metric == "clip-score" else score_of_shares
     best = on_frontier(np.stack([each.mean(0) for each in points.values()]))
     return [
         {
             "text_guidance_scale": setting and setting.text_guidance_scale,
             "ip_adapter_scale": setting and setting.ip_adapter_scale,
-            "prompt": _mean(each[:, 0]),
-            "person": _mean(each[:, 1]),
+            "prompt": _mean(each[:, 0], of_prompts),
+            "person": _mean(each[:, 1], score_over_people),
             "on_frontier": bool(is_best),
         }
         for (setting, each), is_best in zip(points.items(), best, strict=True)
     ]
 
 
-def _mean(values: Values) -> JsonDict:
+def _mean(values: Values, score_of: Callable[[PersonScores], Score]) -> JsonDict:
     """Over people, (P,), with the interval of any metric over people."""
-    score = score_over_people({str(index): float(value) for index, value in enumerate(values)})
+    score = score_of({str(index): float(value) for index, value in enumerate(values)})
     return {"value": score.value, "low": score.low, "high": score.high, "n": score.n}
 
 

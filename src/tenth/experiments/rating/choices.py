@@ -41,9 +41,14 @@ class ChoiceFile:
 
     def __init__(self, folder: Path, systems: Sequence[str]) -> None:
         """Raises CheckpointError if the file is damaged, or holds choices between other systems."""
-        self.path = folder / CHOICES_FILE
+        self.path, self._systems = folder / CHOICES_FILE, tuple(systems)
         self._lock = threading.Lock()
-        self._choices = {(choice.rater, choice.task): choice for choice in _read(self.path, systems)}
+        self.read()
+
+    def read(self) -> None:
+        """Read the file anew, once nobody else can write it. Raises CheckpointError as the class does."""
+        with self._lock:
+            self._choices = {(choice.rater, choice.task): choice for choice in _read(self.path, self._systems)}
 
     def add(self, choice: Choice) -> None:
         """Write a choice to the disk; an earlier one of the same rater and task is replaced. Raises DataError."""

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from tenth.core.errors import DataError
-from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
-from tenth.core.wording import pluralize, shorten
+from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason, without_system_files
+from tenth.core.wording import pluralize, printable, shorten
 from tenth.evaluation.image_set import list_images
 
 # Of `tenth benchmark export`.
@@ -101,9 +101,8 @@ def _of_tasks(folders: tuple[Path, Path], tasks: Path, num_references: int | Non
         raise DataError(found, f"one of {', '.join(map(str, counts))} is needed", "Correct --references")
 
     kept = [row for row in rows if row["num_references"] == count]
-    photos = {
-        person: sorted((tasks / HELD_OUT / person).glob("*.png"))[:MAX_PHOTOS] for person in {row["person"] for row in kept}
-    }
+    folders_of = {person: tasks / HELD_OUT / person for person in {row["person"] for row in kept}}
+    photos = {person: without_system_files(folder, folder.glob("*.png"))[:MAX_PHOTOS] for person, folder in folders_of.items()}
     return [
         ImagePair(
             row["image"],
@@ -140,8 +139,11 @@ def _same_names(folders: tuple[Path, Path]) -> list[ImagePair]:
     """Images with the same person and name, apart from the ending; a task's name is both."""
     found: list[dict[tuple[str, str], Path]] = []
     for folder in folders:
-        images = list_images(folder, min_images=1)
-        found.append({(person, path.stem): path for person, path in zip(images.people, images.paths, strict=True)})
+        images, named = list_images(folder, min_images=1), dict[tuple[str, str], Path]()
+        for person, path in zip(images.people, images.paths, strict=True):
+            if (other := named.setdefault((printable(person), printable(path.stem)), path)) != path:
+                raise DataError(f"{other} and {path}", "one image of a name is needed: names make the pairs", "Move one away")
+        found.append(named)
     first, second = found
     missing = Path()  # a folder, and so no image
     return [

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenth.core.errors import DataError
-from tenth.core.files.reading import UnreadableError, reason, sha256_of
+from tenth.core.files.reading import UnreadableError, printable_name, reason, sha256_of
+from tenth.core.wording import printable
 from tenth.experiments.output_folders import ensure_writable_experiment, ensure_writable_path
 from tenth.experiments.rating.choices import Choice, ChoiceFile
 from tenth.experiments.rating.pairs import ImagePair, ShownPair, choose_pairs, list_pairs, rater_order
@@ -93,8 +94,10 @@ def open_study(folders: tuple[Path, Path], output: Path, options: StudyOptions) 
         chosen = [replace(pair, photos=()) for pair in chosen]
 
     # The same for every rater: whatever is another makes another study.
-    first, second = (folder.name for folder in folders)
-    systems = (first, second) if first != second else (str(folders[0]), str(folders[1]))
+    first, second = (printable_name(folder) for folder in folders)
+    systems = (first, second) if first != second else (printable(str(folders[0])), printable(str(folders[1])))
+    if systems[0] == systems[1]:
+        raise DataError(f"two folders called {systems[0]}", "names that can be told apart are needed", "Rename one")
     settings = {
         "systems": list(systems),
         "question": options.question,
@@ -113,7 +116,7 @@ def _digest(pairs: Sequence[ImagePair]) -> str:
     digest = hashlib.sha256()
     for pair in pairs:
         try:
-            digest.update("\0".join([pair.task, *map(sha256_of, pair.images)]).encode())
+            digest.update("\0".join([pair.task, *map(sha256_of, pair.images)]).encode("utf-8", "surrogateescape"))
         except (OSError, UnreadableError) as problem:
             found = f"an image of task {pair.task} {reason(problem)}"
             raise DataError(found, "an image that can be read is needed", "Look after it") from problem

@@ -37,6 +37,7 @@ def serve_rating(study: Study, port: int, started: Callable[[str], None]) -> Non
     settings = ServerSettings(data=study.folder, host="127.0.0.1", port=port)
     end_on_signals()
     with exclusive_folder(study.folder), listen(settings) as listener:
+        study.choices.read()  # another rater may have ended since it was opened
         app = create_rating_app(study, settings)
         run_app(app, settings, listener, lambda: started(address(settings, listener.getsockname()[1])))
 

@@ -30,6 +30,7 @@ def benchmark_export(
     it is not to be passed on.
     """
     from tenth.data.faces.crops import PhotoDataset
+    from tenth.data.lfw import people_folder
     from tenth.data.splits import EVERYBODY
     from tenth.experiments.benchmark.export import PROMPT_SETS, export_benchmark
     from tenth.experiments.recipe import ExperimentRecipe
@@ -38,7 +39,7 @@ def benchmark_export(
 
     everybody = split == EVERYBODY
     recipe = ExperimentRecipe(
-        data=PhotoDataset(people, photos),
+        data=PhotoDataset(people, people_folder(photos)),
         split="test" if everybody else split,
         model=control_model or DEFAULT_MODEL,
         images=images,
