@@ -26,8 +26,7 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.photo_folder import read_person
 from tenth.data.splits import split_by_name
-from tenth.evaluation.extractors.face_recognizer import l2_normalize, load_recognizer
-from tenth.evaluation.folders import dlib_recognizer
+from tenth.evaluation.extractors.face_recognizer import dlib_recognizer, l2_normalize, load_recognizer
 from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.experiments.protocol import face_crop
 from tenth.methods.photo_choice import FaceFeatures, choose_photos

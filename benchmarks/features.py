@@ -20,11 +20,10 @@ from PIL import Image
 from tenth.core.types import FeatureArray, Photo, Pixels
 from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.faces.detection import find_faces
-from tenth.evaluation.extractors.face_recognizer import OnnxFaceRecognizer, l2_normalize, load_recognizer
+from tenth.evaluation.extractors.face_recognizer import OnnxFaceRecognizer, dlib_recognizer, l2_normalize, load_recognizer
 from tenth.evaluation.extractors.inception import features_of
 from tenth.evaluation.extractors.inception_weights import random_inception
 from tenth.evaluation.extractors.openvino_networks import FastDlibRecognizer, FastInception
-from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.frechet import frechet_distance
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 

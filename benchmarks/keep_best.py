@@ -27,8 +27,7 @@ from tenth.data.photo_folder import read_person
 from tenth.data.splits import ReferenceSplit
 from tenth.evaluation.candidates import CandidateFigures, ReferenceFaces, measure_candidates, rank_candidates
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
-from tenth.evaluation.extractors.face_recognizer import load_recognizer
-from tenth.evaluation.folders import dlib_recognizer
+from tenth.evaluation.extractors.face_recognizer import dlib_recognizer, load_recognizer
 from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.evaluation.metrics.identity import copy_paste_index
 from tenth.experiments.protocol import face_crop, split_people

@@ -40,8 +40,7 @@ from tenth.data.faces.crops import CROPS_NAMESPACE, PhotoDataset, compute_crops
 from tenth.data.faces.detection import crop_face, find_faces
 from tenth.data.photo_folder import read_person
 from tenth.data.splits import ReferenceSplit
-from tenth.evaluation.extractors.face_recognizer import FaceEmbedder, load_recognizer
-from tenth.evaluation.folders import dlib_recognizer
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder, dlib_recognizer, load_recognizer
 from tenth.evaluation.metrics.bootstrap import bootstrap_interval
 from tenth.evaluation.metrics.diversity import diversity_per_person
 from tenth.experiments.protocol import attributes_by_id, face_crop, person_attributes, split_people

@@ -10,10 +10,10 @@ from tenth.core.errors import ModelError
 from tenth.core.types import Pixels
 from tenth.data.photo import open_photo
 from tenth.evaluation.extractors import openvino_networks as module
+from tenth.evaluation.extractors.face_recognizer import dlib_recognizer
 from tenth.evaluation.extractors.inception import features_of
 from tenth.evaluation.extractors.inception_weights import random_inception
 from tenth.evaluation.extractors.openvino_networks import FastDlibRecognizer, FastInception
-from tenth.evaluation.folders import dlib_recognizer
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 pytest.importorskip("openvino", reason="tenth[fast] is not installed")

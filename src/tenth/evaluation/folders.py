@@ -14,7 +14,6 @@ from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.data.captions.person_attributes import attributes_of_people
 from tenth.data.manifest import iterate_manifest
-from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
 from tenth.evaluation.extractors.loading import MISSING, VIEWS, disclaimers
 from tenth.evaluation.image_set import ImageFolder, list_images
@@ -22,8 +21,6 @@ from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.metrics.recognition.groups import Attributes
 from tenth.evaluation.registry import METRICS, MetricSpec
-from tenth.models.pocket.loader import read_statistics
-from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
 IN_FOLDERS = {"faces", "people", "references", "attributes", "features", *VIEWS}  # what metrics of folders may need
 SINGLE_PERSON = "one person"  # the tag of everybody in a flat folder
@@ -116,11 +113,6 @@ def _with_sizes(images: Iterable[Pixels], sizes: set[tuple[int, int]]) -> Iterat
     for pixels in images:
         sizes.add((pixels.shape[1], pixels.shape[0]))
         yield pixels
-
-
-def dlib_recognizer() -> DlibRecognizer:
-    """dlib's, around the pocket model's centre: what compares folders where no recognizer is given."""
-    return DlibRecognizer(read_statistics(MODEL_DIR / STATISTICS_PATH)[0].double().numpy())
 
 
 def evaluation_to_json(evaluation: FolderEvaluation) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from tenth.core.config import require
 from tenth.core.types import DiffusionModel
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
-from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, load_recognizer
-from tenth.evaluation.folders import dlib_recognizer
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, dlib_recognizer, load_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
 from tenth.experiments.recipe import DLIB, ExperimentRecipe
 

@@ -26,6 +26,8 @@ from tenth.evaluation.extractors.recognizer_config import (
     read_model,
     read_recognizer_config,
 )
+from tenth.models.pocket.loader import read_statistics
+from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
 BATCH_IMAGES = 16  # crops per run of the network
 
@@ -181,6 +183,11 @@ class DlibRecognizer:
             if faces:
                 rows[row] = face_descriptor(Photo(image, "", face=faces[0])) - self.center
         return l2_normalize(rows)
+
+
+def dlib_recognizer() -> DlibRecognizer:
+    """dlib's, around the pocket model's centre: what compares folders where no recognizer is given."""
+    return DlibRecognizer(read_statistics(MODEL_DIR / STATISTICS_PATH)[0].double().numpy())
 
 
 def similarity_transform(source: FeatureArray, target: FeatureArray) -> FeatureArray:

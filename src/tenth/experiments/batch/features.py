@@ -12,11 +12,10 @@ import torch
 from PIL import Image
 
 from tenth.core.types import FeatureArray, Pixels
-from tenth.evaluation.extractors.face_recognizer import load_recognizer
+from tenth.evaluation.extractors.face_recognizer import dlib_recognizer, load_recognizer
 from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.loading import OPENVINO, RECOGNIZER, NetworkSources, load_networks
 from tenth.evaluation.extractors.openvino_networks import FastDlibRecognizer
-from tenth.evaluation.folders import dlib_recognizer
 
 METADATA_KEY = "tenth"  # one entry, JSON: the library writes several in no fixed order
 AT_ONCE = 32  # pictures

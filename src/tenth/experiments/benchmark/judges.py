@@ -12,10 +12,9 @@ from tenth.core.types import FeatureArray, Pixels
 from tenth.data.faces.detection import crop_face, find_faces
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
-from tenth.evaluation.extractors.face_recognizer import FaceEmbedder, load_recognizer
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder, dlib_recognizer, load_recognizer
 from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.loading import NetworkSources, load_networks
-from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
 from tenth.experiments.recipe import DLIB
 from tenth.experiments.recognizers import SELECTION_ONLY

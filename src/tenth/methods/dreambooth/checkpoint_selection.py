@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from tenth.core.types import DiffusionModel, FeatureArray, Features, Photo, Pixels, Score
-from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize
-from tenth.evaluation.folders import dlib_recognizer
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, dlib_recognizer, l2_normalize
 from tenth.evaluation.metrics.identity import copy_paste_index
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
