@@ -9,11 +9,12 @@ import tenth
 out.mkdir(parents=True, exist_ok=True)
 
 model = tenth.load_model()
-for folder in folders:
+files = [out / f"{folder.name}.safetensors" for folder in folders]
+for folder, file in zip(folders, files, strict=True):
     identity = tenth.method("ip-adapter-avg")(tenth.read_person(folder), model).identity
-    tenth.save_identity(identity, out / f"{folder.name}.safetensors")
+    tenth.save_identity(identity, file)
 
-identities = [tenth.load_identity(path) for path in sorted(out.glob("*.safetensors"))]
+identities = [tenth.load_identity(file) for file in files]
 requests = [tenth.Request(identity, "a photo of a smiling person", seed=0) for identity in identities]
 for number, sample in enumerate(tenth.generate(model, requests, tenth.SamplingConfig(steps=10))):
     tenth.save_sample(sample, out / f"{number}.png")

@@ -7,6 +7,7 @@
 # PEOPLE: a folder of photos for each person, five or more of each, of people who agreed to it; the first ten are taken. OUT: a new
 # folder; OUT/report is what to send. MODEL: names of `tenth models`, by default all that are free to use; owner/name adds one whose
 # terms you accepted (set HF_TOKEN). Downloads take up to 60 GB for a model, some 120 GB for all of these. A model that fails is recorded, and the next one follows.
+# z-image takes no photos: a LoRA is trained for each of the ten people, which takes by far the longest; name the others to leave it out.
 # STEPS=N and IMAGES=N: other numbers of steps, and of images of each person, than the models' own and 2.
 set -euo pipefail
 people=${1:?PEOPLE} out=${2:?OUT}
