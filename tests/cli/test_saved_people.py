@@ -16,7 +16,7 @@ from tenth.core.cache import default_cache_dir
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity
 from tenth.methods.people.folder import PeopleFolder, people_dir
-from tenth.methods.people.forget import forget
+from tenth.methods.people.forget import forget, is_forgotten
 from tenth.methods.people.record import Consent
 from tenth.models.registry import load_model
 
@@ -63,6 +63,19 @@ def test_a_person_is_saved_by_name_for_its_owner_alone(model: list[str], capsys:
     assert "anna" not in Path("by-name/run.json").read_text()
 
 
+def test_the_photos_kept_are_in_the_order_in_which_they_were_given(model: list[str], capsys: Output) -> None:
+    people = PeopleFolder()
+    people.save("anna", Consent("self"), sorted(Path("me").iterdir()))
+    kept = people.photos("anna")
+    assert [path.name for path in kept] != sorted(path.name for path in kept)  # their names are hashes
+    person, _ = generate.read_person(*kept, is_saved=True)
+    assert [photo.digest for photo in person.photos] == [path.name for path in kept]
+    for word, out in (("anna", "saved"), ("me", "given")):
+        assert main(["generate", word, *drawing(model), "--method", "ip-adapter", "-o", out]) == 0
+    assert Path("saved/0000.png").read_bytes() == Path("given/0000.png").read_bytes()
+    capsys.readouterr()
+
+
 @pytest.mark.slow
 def test_the_photos_kept_give_identities_of_other_methods_and_models(
     model: list[str], sd15_folder: Path, capsys: Output
@@ -93,6 +106,7 @@ def test_after_the_end_of_the_consent_nothing_is_made(
     assert main(["identity", "me", *model, *consent, "--consent-until", "2999-01-01"]) == 0
     monkeypatch.setattr("tenth.methods.people.record.today", lambda: dt.date(2999, 1, 2))
     capsys.readouterr()
+    assert not is_forgotten(PeopleFolder(), "anna")  # what was computed of the person stays
     for words in (["generate", "anna"], ["generate", "--person", "anna@left"]):
         assert main([*words, *drawing(model), "-o", "out"]) == 1
         said = capsys.readouterr().err
@@ -145,6 +159,7 @@ def test_whoever_is_forgotten_while_images_are_generated_leaves_nothing_in_the_c
     assert "anna was forgotten meanwhile; of whoever was forgotten tenth keeps nothing." in capsys.readouterr().err
     assert cached() == []
     assert people.names() == []
+    assert is_forgotten(people, "anna")
     assert [path.name for path in Path("out").glob("0*.png")] == ["0000.png"]  # the user's own
 
     # The same of a person who is still saved is kept.

@@ -117,6 +117,15 @@ def test_what_leaving_a_photo_out_changes_is_said(model: list[str], capsys: Outp
     assert table["leave_one_out"] == {}
 
 
+def test_without_the_only_photo_that_counts_nothing_is_left(model: list[str], capsys: Output) -> None:
+    weights = ["--photo-weight", "01.png=0", "--photo-weight", "02.png=0"]
+    table = identity_json(["me", *model, *weights, "-o", "me.safetensors"], capsys)
+    assert table["leave_one_out"]["03.png"] is None
+    assert table["leave_one_out"]["01.png"] == pytest.approx(0, abs=1e-6)
+    assert main(["identity", "me", *model, *weights, "-o", "me.safetensors"]) == 0
+    assert "03.png: counts 100.0%; without it nothing is left" in capsys.readouterr().err
+
+
 # Start images
 
 

@@ -11,11 +11,13 @@ from tenth.cli.main import main
 from tenth.core.config import from_table, to_table
 from tenth.core.errors import DataError, TenthError
 from tenth.experiments.generation.plan import plan_images
-from tenth.experiments.generation.request import ImageRequest
+from tenth.experiments.generation.png_settings import PngSettings
+from tenth.experiments.generation.request import ImageRequest, inherit
 from tenth.experiments.generation.run import generate_images
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
+from tenth.sampling.passes.hires import HiresConfig
 from toy_drawing import PROMPT, random_identity
 
 REQUEST = ImageRequest(
@@ -79,3 +81,10 @@ def test_library_and_command_make_the_same_images(toy_folder: Path, tmp_path: Pa
     assert [path.name for path in paths] == [f"000{number}.png" for number in range(4)]
     for path in paths:
         assert path.read_bytes() == (tmp_path / "command" / path.name).read_bytes()
+
+
+def test_a_mask_has_the_size_of_its_image_whatever_the_settings_say() -> None:
+    tall = PngSettings(Path("tall.png"), PROMPT, 3, SamplingConfig(), "", "", HiresConfig(512, 768))
+    request, _ = inherit({"image": "photo.png", "mask": "mask.png"}, tall)
+    assert (request.size, request.seed) == ("", 3)
+    assert inherit({}, tall)[0].size == "512x768"

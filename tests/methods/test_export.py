@@ -18,6 +18,7 @@ from tenth.core.types import Identity
 from tenth.methods.combined import combine_identities
 from tenth.methods.export import export_lora, export_model
 from tenth.methods.identity_file import save_identity
+from tenth.models.pipelines import save_pipeline
 
 LAYER = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 TEXT = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
@@ -104,6 +105,16 @@ def test_the_command_line(tuned: Identity, toy_folder: Path, tmp_path: Path, cap
     assert set(load_file(tmp_path / "lora.safetensors")) == set(tuned.weights)
     assert main(given) == 1
     assert "Choose another -o" in capsys.readouterr().err
+    assert main([*given[:-1], str(tmp_path / "model"), "--layout", "kohya"]) == 2
+    assert "it is of a LoRA's file, which ends in .safetensors" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_that_came_meanwhile_is_not_replaced(toy_model: Any, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError):
+        save_pipeline(toy_model.pipeline, tmp_path / "model")
+    assert (tmp_path / "model/thesis.txt").read_text() == "years of work"
 
 
 def test_weights_and_embeddings_together(tuned: Identity, toy_model: Any) -> None:

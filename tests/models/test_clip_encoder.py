@@ -78,3 +78,10 @@ def test_pooled_embeddings_are_kept_and_a_photo_is_read_once(
     assert read == [given[2]]
     assert torch.equal(again(given[::-1])[1:], fresh.flip(0))
     assert len(read) == 1
+
+
+def test_of_an_image_of_no_file_nothing_is_kept(folder: Path, tmp_path: Path) -> None:
+    crops = [Photo(each.pixels, "") for each in photos(2)]
+    embedded = ClipEncoder(folder, cache=ArrayCache(tmp_path / "cache"))(crops)
+    assert torch.equal(embedded, ClipEncoder(folder)(crops))
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))

@@ -31,6 +31,7 @@ SCALE = {"up": {"block_0": [0, 1, 0]}}
         "size=128,64x128": (Size(128, 128), Size(64, 128)),
         "style=none,film": ("", "film"),
         "steps=1-10 [5]": (1, 3, 5, 7, 10),
+        "steps=10-50 [4]": (10, 23, 36, 50),
         "guidance_scale=1-2 (+0.5)": (1, 1.5, 2),
         "adapter_scale=0.5," + str(SCALE).replace("'", '"'): (0.5, SCALE),
         "text_guidance=0,5": (0, 5),

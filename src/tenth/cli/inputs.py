@@ -50,17 +50,20 @@ class ModelOptions:
         return load_model(self.model, adapter=self.adapter, lora=self.lora, options=options, on_message=print_message)
 
 
-def read_person(*sources: Path, weights: Mapping[str, float] | None = None) -> tuple[Person, list[str]]:
+def read_person(*sources: Path, weights: Mapping[str, float] | None = None, is_saved: bool = False) -> tuple[Person, list[str]]:
     """The person in folders and files, and what to say about photos that are not used or doubtful.
+
+    is_saved: whether they are the photos of a saved person, in the order in which they were given.
 
     weights: by what a photo is called, or its path. Raises DataError for a file, given as such, that is no photo, or a weight
     of none.
     """
-    from tenth.data.photo_folder import inspect_photos, to_person
+    from tenth.data.photo_folder import inspect_entries, to_person
     from tenth.data.photo_notes import photo_notes
     from tenth.data.photo_sources import person_name, photo_entries
 
-    verdicts, names = inspect_photos(sources), photo_entries(sources)
+    names = photo_entries(sources, as_given=is_saved)
+    verdicts = inspect_entries(names)
     for source in sources:  # what was named, and not found in a folder, is meant
         bad = next((each for each in verdicts if each.file == names.get(source) and each.code in FILE_CODES), None)
         if bad is not None:

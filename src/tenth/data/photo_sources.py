@@ -15,16 +15,17 @@ from tenth.core.wording import did_you_mean, printable
 IDENTITY_SUFFIX = ".safetensors"  # of an identity file
 
 
-def photo_entries(sources: Sequence[Path]) -> dict[Path, str]:
+def photo_entries(sources: Sequence[Path], *, as_given: bool = False) -> dict[Path, str]:
     """Every entry of the folders and every file, in the order of their names, '2' before '10', and what each is called.
 
+    as_given: in the order of the sources, as a saved person's photos are, whose names say nothing.
     Called by the name, or by the path where two have one name. So the files of a folder are the folder.
     Raises DataError for what does not exist, an identity file among them, or a file or folder that is given twice.
     """
     action = "Give photos of one person, or a folder of them"
     if not sources:
         raise DataError("no photo is given", "a folder of photos, or files, are needed", action)
-    entries: dict[Path, str] = {}
+    entries, known = dict[Path, str](), set[Path]()
     for source in sources:
         if not os.path.lexists(source):  # also a name that no file can have
             needed = "a photo or a folder of photos is needed"
@@ -34,12 +35,15 @@ def photo_entries(sources: Sequence[Path]) -> dict[Path, str]:
                 raise DataError(
                     f"{path} is an identity file, among {len(sources)}", "photos, or one identity file, are needed", action
                 )
-            if any(path.resolve() == known.resolve() for known in entries):
+            if (resolved := path.resolve()) in known:
                 raise DataError(f"{path} is given twice", "each photo counts once", "Leave out one of the two")
+            known.add(resolved)
             entries[path] = path.name
     counts = Counter(entries.values())
     named = {path: name if counts[name] == 1 else str(path) for path, name in entries.items()}
-    return dict(sorted(named.items(), key=lambda entry: (natural_sort_key(entry[0].name), str(entry[0]))))
+    return (
+        named if as_given else dict(sorted(named.items(), key=lambda entry: (natural_sort_key(entry[0].name), str(entry[0]))))
+    )
 
 
 def folder_entries(folder: Path, needed: str, action: str) -> list[Path]:

@@ -36,9 +36,12 @@ DTYPES = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF1
 
 
 def save_pipeline(pipeline: Any, folder: Path) -> None:
-    """Write a pipeline as a folder in diffusers' layout, whole or not at all, for its owner alone: it may know a person."""
+    """Write a pipeline as a new folder in diffusers' layout, whole or not at all, for its owner alone: it may know a person.
+
+    Raises CheckpointError if another one is there meanwhile.
+    """
     unet = getattr(pipeline, "unet", None)
-    with quiet(), atomic_folder(folder, PRIVATE_FOLDER_MODE) as new:
+    with quiet(), atomic_folder(folder, PRIVATE_FOLDER_MODE, no_overwrite=True) as new:
         if unet is not None:
             unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
         try:

@@ -145,7 +145,7 @@ def _load_subject(
         contents = () if source.is_saved else photos_note(identity, source.identity)
         return replace(subject_of(identity, plan, method, loading.load), notes=(*source.notes, *contents))
     plan.methods(method or recorded or DEFAULT_METHOD)  # an unknown one is refused before the photos are looked at
-    person, notes = read_person(*source.photos, weights=weights)
+    person, notes = read_person(*source.photos, weights=weights, is_saved=source.is_saved)
     subject = subject_of(person, plan, method or recorded or "", loading.load)
     return replace(subject, notes=(*source.notes, *notes, *subject.notes))
 

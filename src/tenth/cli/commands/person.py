@@ -110,7 +110,7 @@ def identity(
     # The person, the model, and the identity.
     chosen = find_method(method or DEFAULT_METHOD)
     target.check_method(chosen)
-    person, notes = read_person(*source.photos, weights=weights)
+    person, notes = read_person(*source.photos, weights=weights, is_saved=source.is_saved)
     target.check_photos(person, source.photos)
     loaded = ModelOptions(model, device, adapter, lora).load(LoadOptions(full_precision=chosen.tunes_model))
     target.check_model(loaded.name)
@@ -145,6 +145,8 @@ def export(
     from tenth.methods.identity_file import load_identity, photos_note
 
     # Two kinds of file need no model.
+    if layout == "kohya" and output.suffix != IDENTITY_SUFFIX:
+        raise typer.BadParameter(f"it is of a LoRA's file, which ends in {IDENTITY_SUFFIX}", param_hint="--layout")
     loaded = load_identity(source)
     print_message(*photos_note(loaded, source))
     written = [output]

@@ -58,7 +58,9 @@ def load_people(
             gives = "learns weights" if chosen.tunes_model else "gives the model photos"
             needed = f"it {gives}, which act everywhere in an image"
             raise IdentityError(f"the method {chosen.name} with --person", needed, "Choose one of ip-adapter's")
-    read = [None if each.source.identity else read_person(*each.source.photos) for each in sources]
+    read = [
+        None if each.source.identity else read_person(*each.source.photos, is_saved=each.source.is_saved) for each in sources
+    ]
 
     # Their identities by each method.
     model = load(load_options(plan))

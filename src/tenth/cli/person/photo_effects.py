@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,16 @@ def photo_effects(person: Person, result: MethodResult) -> PhotoEffects:
 
     files = [photo.file for photo in person.photos]
     shares = {} if result.photo_weights is None else dict(zip(files, map(float, result.photo_weights), strict=True))
-    distances = {} if result.leave_one_out is None else dict(zip(files, map(float, result.leave_one_out()), strict=True))
+    moves = (
+        [] if result.leave_one_out is None else [None if math.isnan(each) else each for each in result.leave_one_out().tolist()]
+    )
+    distances = dict(zip(files, moves, strict=bool(moves)))
     sentences = []
     for file in files:
         parts = [f"counts {shares[file]:.1%}"] if file in shares else []
-        parts += [f"without it the identity moves by {distances[file]:.3f}"] if file in distances else []
+        if file in distances:
+            move = distances[file]
+            parts.append("without it nothing is left" if move is None else f"without it the identity moves by {move:.3f}")
         sentences += [f"{file}: {'; '.join(parts)}"] if parts else []
     sentences += [f"(moves are in {UNIT})"] if distances else []
     return PhotoEffects(sentences, {"weights": shares, "leave_one_out": distances, "leave_one_out_unit": UNIT})

@@ -12,6 +12,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[Any]
 # Of nine photos of nine people two are near to each other in 17 of 100 folders, of forty up to six: docs/decisions/0010.
 MIN_FRACTION = 0.25  # of the photos, that show the person
+BLOCK_VALUES = 1 << 14  # of descriptors: with 1,000 faces their differences take 16 MB
 MIN_PHOTOS = 3  # that show the person, where that is less than half of them
 
 
@@ -39,7 +40,9 @@ def find_majority_person(photos: Sequence[FloatArray], max_distance: float) -> M
     photo_index = np.array([photo for photo, rows in enumerate(photos) for _ in rows])  # (F,)
     face_index = np.array([place for rows in photos for place in range(len(rows))])  # (F,), 0 for the largest face of a photo
     descriptors = np.concatenate(list(photos))  # (F, D)
-    distances = np.linalg.norm(descriptors[:, None] - descriptors[None], axis=2)  # (F, F)
+    rows = max(1, BLOCK_VALUES // descriptors.size)  # thousands of photos have as many faces and more
+    blocks = [descriptors[start : start + rows] for start in range(0, len(descriptors), rows)]
+    distances = np.concatenate([np.linalg.norm(block[:, None] - descriptors[None], axis=2) for block in blocks])  # (F, F)
 
     free = np.ones(len(descriptors), dtype=bool)
     cluster = _largest_cluster(distances, photo_index, face_index, free, max_distance)

@@ -101,10 +101,10 @@ def inherit(given: Mapping[str, Any], png_settings: PngSettings | None) -> tuple
 
 
 def _size_settings(given: Mapping[str, Any], png_settings: PngSettings) -> dict[str, Any]:
-    """The size and how the image came to it, unless another size is given; for an image to start from its strength."""
+    """The size and how the image came to it, unless another is given, or a mask, whose image has one; a start's strength."""
     settings: dict[str, Any] = {}
     hires = png_settings.hires
-    if hires and "size" not in given:
+    if hires and not {"size", "mask"} & given.keys():
         settings = {"size": str(hires.size), "strength": hires.strength, "face_detailer": hires.face_detailer}
     if "image" in given:
         settings["strength"] = png_settings.start.get("strength")

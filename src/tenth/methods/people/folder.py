@@ -198,7 +198,12 @@ class PeopleFolder:
         """Keep an identity of a saved person. Returns its file. Raises CheckpointError if another of its method is there."""
         self.require(name)
         path = self.directory / name / IDENTITIES_FOLDER / identity_file_name(identity)
-        save_identity(identity, path, new=True, with_photos=True)
+        try:
+            save_identity(identity, path, new=True, with_photos=True)
+        except CheckpointError as problem:
+            found = f"{name} has another identity of {identity.method} and {identity.model}"
+            action = "Write this one to a file (`tenth identity ... -o FILE`), or save it under another name"
+            raise CheckpointError(found, "a saved identity is never replaced", action) from problem
         return path
 
     def identities(self, name: str, method: str = "", model: str = "") -> tuple[tuple[Path, IdentityMetadata], ...]:

@@ -87,9 +87,13 @@ def remove_learned(digests: set[str], pixels: Collection[str] = ()) -> tuple[int
 
 
 def is_forgotten(people: PeopleFolder, name: str) -> bool:
-    """Whether nothing may be known of a person any more."""
-    person = people.find(name)
-    return person is None or person.problem != ""
+    """Whether a person who was saved is removed, or being removed; whose consent ended, or whose disk went, is not."""
+    folder = people.path(name)
+    if not folder.exists():
+        return people.directory.is_dir()
+    with suppress(IdentityError):
+        return read_person_record(folder).forgetting
+    return False
 
 
 @contextmanager

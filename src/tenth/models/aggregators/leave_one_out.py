@@ -14,6 +14,7 @@ PoolSome = Callable[[Tensor, Sequence[int]], Tensor]  # embeddings of all photos
 def leave_one_out_distances(embeddings: Tensor, pool: PoolSome) -> Tensor:
     """The cosine distance between the identity with and without each of several photos: (K,), float64.
 
+    NaN without the only photo that counts.
     embeddings: (K, D) or (K, T, D), K > 1. pool: gives (M, D) or (M, T, D). Of several rows the means are compared: a model
     reads them in no order.
     """

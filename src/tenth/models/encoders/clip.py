@@ -129,8 +129,11 @@ class ClipEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, photos: Sequence[Photo]) -> Tensor:
-        """(K, D) or (K, T, D), on the CPU wherever the model is."""
-        if self.cache is None:
+        """(K, D) or (K, T, D), on the CPU wherever the model is.
+
+        Of an image without a digest nothing is kept: `tenth forget` would not find whose it is.
+        """
+        if self.cache is None or not all(photo.digest for photo in photos):
             return self._embeddings(photos)
 
         def compute(missing: list[int]) -> Iterator[Array]:

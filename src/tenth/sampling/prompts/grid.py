@@ -178,15 +178,15 @@ def _expanded(name: str, text: str) -> Sequence[str]:
         raise _invalid_axis(name, f"has the range {text}", "the smaller number is needed first")
     step = Decimal(found[3] or 1)
     if found[4] is not None:
-        count = int(found[4])
-        step = (last - first) / max(1, count - 1)
+        count, step = int(found[4]), (last - first)
     elif not step:
         raise _invalid_axis(name, f"has the range {text}", "steps above 0 are needed")
     else:
         count = int((last - first) / step) + 1
     if not 1 <= count <= MAX_CELLS:
         raise _invalid_axis(name, f"has {pluralize(count, 'value')} in {text}", f"1 to {MAX_CELLS:,} are possible")
-    numbers = [first + index * step for index in range(count)]
+    parts = 1 if found[4] is None else max(1, count - 1)  # divided last, so that the last number is exact
+    numbers = [first + index * step / parts for index in range(count)]
     return [str(int(number)) if name in WHOLE else f"{float(number):g}" for number in numbers]
 
 

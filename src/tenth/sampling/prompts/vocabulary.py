@@ -37,8 +37,16 @@ def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
 
 
 def guidance_notes(model: DiffusionModel, sampling: SamplingConfig) -> list[str]:
-    """A sentence about a negative prompt that nothing reads: guidance is off, or in the weights of a distilled transformer."""
-    scale = sampling.guidance_scale or model.default_sampling.guidance_scale
-    if model.family is None or not sampling.negative_prompt or (scale > 1 and not model.is_guidance_distilled):
+    """Sentences about what nothing reads where guidance is off, or in a distilled model's weights.
+
+    These are the negative prompt, and a text guidance scale that is not the model's own.
+    """
+    scale, own = sampling.guidance_scale or model.default_sampling.guidance_scale, model.default_sampling.text_guidance_scale
+    if scale > 1 and not model.is_guidance_distilled:
         return []
-    return ["the negative prompt is not read: guidance, which leads away from it, is off or in this model's weights"]
+    notes = []
+    if sampling.negative_prompt:
+        notes.append("the negative prompt is not read: guidance, which leads away from it, is off or in this model's weights")
+    if sampling.text_guidance_scale not in (None, 0.0, own):
+        notes.append("text guidance does nothing: it is added to guidance, which is off or in this model's weights")
+    return notes
