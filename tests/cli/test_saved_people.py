@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import torch
 
 from tenth.cli.commands import generate
 from tenth.cli.main import main
+from tenth.cli.person.source import resolve_source
 from tenth.core.cache import default_cache_dir
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity
+from tenth.methods.identity_file import load_identity
 from tenth.methods.people.folder import PeopleFolder, people_dir
 from tenth.methods.people.forget import forget, is_forgotten
 from tenth.methods.people.record import Consent
@@ -97,6 +100,18 @@ def test_the_photos_kept_give_identities_of_other_methods_and_models(
     said = capsys.readouterr().out
     assert "3 photos, ip-adapter-avg, ip-adapter-consensus (" in said
     assert "; consent: licensed, CC0, " in said
+
+
+def test_of_versions_of_a_model_the_newest_identity_is_taken(toy_folder: Path) -> None:
+    people, loaded = PeopleFolder(), load_model(str(toy_folder))
+    people.save("anna", Consent("self"), sorted(Path("me").iterdir()))
+    for number, version in enumerate((f"{toy_folder.name}@1", f"{toy_folder.name}+fast@2")):
+        identity = Identity("ip-adapter", version, loaded.encoder.name, loaded.adapter_name, torch.ones(1, 128))
+        os.utime(people.add_identity("anna", identity), (number, number))
+    found = resolve_source([Path("anna")], model=str(toy_folder))
+    assert found.identity is not None
+    assert load_identity(found.identity).model == f"{toy_folder.name}+fast@2"
+    assert found.notes == ("anna: the newest of 2 identities by ip-adapter, of other weights each",)
 
 
 def test_after_the_end_of_the_consent_nothing_is_made(

@@ -53,10 +53,7 @@ def test_identities_are_found_by_method_and_model(people: PeopleFolder) -> None:
     assert people.identity("anna", model="sd15") == people.identity("anna", "dreambooth", "sd15@9") == other
     assert people.identity("anna", "dreambooth", "pocket") is None
     assert people.identity("bert") is None
-    with pytest.raises(
-        CheckpointError,
-        match="anna has another identity of ip-adapter and pocket@1",
-    ):
+    with pytest.raises(CheckpointError, match="anna has another identity of ip-adapter and pocket@1"):
         people.add_identity("anna", replace(IDENTITY, embeddings=torch.zeros(1, 8)))
 
 

@@ -48,8 +48,8 @@ class PlacedSource:
 def resolve_source(words: Sequence[Path], method: str = "", model: str = "", *, photos: bool = False) -> Source:
     """The source that the words of a command mean. A path that exists wins over a saved person.
 
-    Of a saved person it is the identity of the model, or the photos: for a method by name, where no identity is of the
-    model, or if `photos` are needed.
+    Of a saved person it is the identity of the model, the newest of its versions, or the photos: for a method by name, where no
+    identity is of the model, or if `photos` are needed.
 
     Raises IdentityError for a word that is neither, or a person of whom nothing may be made, DataError for a saved person among
     other words.
@@ -88,8 +88,10 @@ def _saved_source(people: PeopleFolder, name: str, method: str, model: str, *, p
     if photos or (method and not os.path.isdir(method)) or not of_model:  # noqa: PTH112 - of any text
         note = f"{printable(name)}: by {pluralize(len(kept), 'photo')} kept, as no identity is of {Path(model).name}"
         return Source(name, photos=kept, notes=() if photos or method else (note,))
-    if len(of_model) > 1:
-        methods = sorted({metadata.method for _, metadata in of_model})
+    methods = sorted({metadata.method for _, metadata in of_model})
+    if len(methods) > 1:
         found = f"{name} has {len(of_model)} identities of {Path(model).name} ({', '.join(methods)})"
         raise IdentityError(found, "one is meant", "Say which with --method")
-    return Source(name, identity=of_model[0][0])
+    note = f"{printable(name)}: the newest of {len(of_model)} identities by {methods[0]}, of other weights each"
+    newest = max((path for path, _ in of_model), key=lambda path: path.stat().st_mtime_ns)
+    return Source(name, identity=newest, notes=(note,) if len(of_model) > 1 else ())
