@@ -93,6 +93,11 @@ class ToyApi:
             found = self.read(path, values) if method == "GET" else self.change(method, path, json.loads(sent or "{}"))
             route.fulfill(status=404 if found is None else 200, json={"error": NOT_FOUND} if found is None else found)
 
+    @property
+    def submitted(self) -> list[dict[str, Any]]:
+        """The jobs that were asked for."""
+        return [values for method, path, values in self.asked if (method, path) == ("POST", "/v1/jobs")]
+
     def read(self, path: str, values: Mapping[str, str]) -> Any:
         lists = {
             "/v1/people": self.people,
@@ -139,8 +144,11 @@ class ToyApi:
         if method == "DELETE" and path.startswith("/v1/people/"):
             self.people[:] = [each for each in self.people if each["name"] != path.split("/")[3]]
             return {"removed": {"photos": 9, "pictures": 12}}
+        meant = {path.split("/")[3]} if method == "DELETE" else set(sent.get("ids", ()))
+        if path.startswith("/v1/pictures/") and not meant <= {each["id"] for each in self.pictures}:
+            return None
         if method == "DELETE" and path.startswith("/v1/pictures/"):
-            self.pictures[:] = [each for each in self.pictures if each["id"] != path.split("/")[3]]
+            self.pictures[:] = [each for each in self.pictures if each["id"] not in meant]
         return {}
 
 

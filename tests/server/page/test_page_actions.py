@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from playwright.sync_api import expect
 
 from opened_page import Opened
-from toy_page_api import NOON, REQUEST, ToyApi, job, person, picture, run, verdict
+from toy_page_api import NOON, ToyApi, job, person, picture, run, verdict
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +23,6 @@ window.EventSource = class extends EventTarget {
   close() {}
 };
 """
-
-
-def sent_requests(api: ToyApi) -> list[dict[str, Any]]:
-    return [values["request"] for method, path, values in api.asked if (method, path) == ("POST", "/v1/jobs")]
 
 
 def test_the_form_becomes_a_request(opened: Opened, page_alone: str) -> None:
@@ -49,7 +43,7 @@ def test_the_form_becomes_a_request(opened: Opened, page_alone: str) -> None:
     page.get_by_label("Scheduler").select_option("ddim")
     page.get_by_role("button", name="Draw").click()
     expect(page.get_by_role("article")).to_have_count(2)
-    first, second = sent_requests(api)
+    first, second = (each["request"] for each in api.submitted)
     sampling = {"steps": 4, "scheduler": "ddim", "negative_prompt": "hat"}
     assert first == {
         "prompts": ["a smiling person", "an old person"],
@@ -62,10 +56,7 @@ def test_the_form_becomes_a_request(opened: Opened, page_alone: str) -> None:
         "sampling": sampling,
     }
     assert second == first | {"method": "ip-adapter-max"}
-    assert [values["person"] for method, path, values in api.asked if (method, path) == ("POST", "/v1/jobs")] == [
-        "bert",
-        "bert",
-    ]
+    assert [each["person"] for each in api.submitted] == ["bert", "bert"]
     expect(page.get_by_label("Seed", exact=True)).not_to_have_value("7")  # a new one each time
     assert opened.said == []
 
@@ -76,7 +67,7 @@ def test_an_invalid_form_is_not_sent(opened: Opened, page_alone: str) -> None:
     opened.show(f"{page_alone}#/draw")
     opened.page.get_by_role("button", name="Draw").click()
     expect(opened.page.get_by_label("Prompt")).to_be_focused()
-    assert sent_requests(api) == []
+    assert api.submitted == []
 
 
 def test_what_was_typed_is_there_after_a_reload(opened: Opened, page_alone: str) -> None:
@@ -86,29 +77,6 @@ def test_what_was_typed_is_there_after_a_reload(opened: Opened, page_alone: str)
     opened.page.reload()
     expect(opened.page.get_by_label("Prompt")).to_have_value("a person in the rain")
     expect(opened.page.get_by_role("article")).to_contain_text("50 %")  # and the job that runs
-
-
-def test_again_as_this_one_fills_the_form(opened: Opened, page_alone: str) -> None:
-    request = REQUEST | {"method": "ip-adapter-max", "num_images": 3, "sampling": {"steps": 5, "negative_prompt": "hat"}}
-    jobs = [job("done", "done", pictures=["p9"], request=request)]
-    api = ToyApi(people=[person("bert"), person("anna")], jobs=jobs, pictures=[picture(9)])
-    api.between(opened.page)
-    page = opened.page
-    opened.show(f"{page_alone}#/picture/p9")
-    page.get_by_role("link", name="Again as this one").click()
-    expect(page.get_by_label("Prompt")).to_have_value(REQUEST["prompts"][0])
-    page.get_by_role("button", name="Draw").click()
-    expect(page.get_by_role("article")).to_have_count(2)
-    (sent,) = sent_requests(api)
-    assert (sent["seed"], sent["num_images"], sent["method"]) == (9, 1, "ip-adapter-max")
-    assert sent["sampling"] == {"steps": 5, "negative_prompt": "hat"}
-    expect(page.get_by_label("Person", exact=True)).to_have_value("anna")
-
-
-def test_a_seed_that_a_browser_cannot_hold_is_not_drawn_wrongly(opened: Opened, page_alone: str) -> None:
-    ToyApi(people=[person("anna")], pictures=[picture(1, seed=2**63 - 1)]).between(opened.page)
-    opened.show(f"{page_alone}#/draw?from=p1")
-    expect(opened.page.get_by_role("alert").filter(has_text="larger than the page can send")).to_be_visible()
 
 
 def test_a_full_queue_says_when_to_come_back(opened: Opened, page_alone: str) -> None:

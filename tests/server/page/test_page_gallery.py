@@ -97,3 +97,54 @@ def test_a_deleted_picture_leaves_the_gallery(opened: Opened, page_alone: str) -
     expect(opened.page.get_by_text("1 picture deleted.")).to_be_visible()
     assert [path for method, path, _ in api.asked if method == "DELETE"] == ["/v1/pictures/p2"]
     expect(opened.page.get_by_label("Chosen pictures")).to_be_hidden()
+
+
+def test_a_page_that_comes_back_has_what_it_had_without_what_was_deleted(opened: Opened, page_alone: str) -> None:
+    num_pages = 10
+    newest = num_pages * PAGE - 1
+    api = ToyApi(pictures=[picture(number) for number in range(newest, -1, -1)])
+    api.between(opened.page)
+    page = opened.page
+    opened.show(f"{page_alone}#/gallery")
+    deleted = [newest - 2, newest - PAGE - 2]  # one of the first page, one of the second
+    for number in deleted:
+        page.locator(f"[data-id=p{number}] input").check()
+    for index in range(1, num_pages):
+        page.evaluate(SCROLL)
+        expect(page.locator(f"[data-id=p{newest - index * PAGE}]")).to_be_attached()
+    expect(page.locator(f"[data-id=p{newest - PAGE}]")).to_have_count(0)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("2 pictures deleted.")).to_be_visible()
+    api.pictures.insert(0, picture(newest + 1))  # drawn meanwhile
+
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator(f"[data-id=p{newest}]")).to_be_visible()
+    expect(page.locator(f"[data-id=p{newest - 2 * PAGE + 1}]")).to_be_attached()
+    shown = numbers_shown(opened)[: 2 * PAGE - len(deleted)]
+    assert shown == [number for number in range(newest, newest - 2 * PAGE, -1) if number not in deleted]
+    assert opened.said == []
+
+
+def test_chosen_pictures_that_are_gone_stop_neither_a_zip_nor_a_deletion(opened: Opened, page_alone: str) -> None:
+    api = ToyApi(pictures=[picture(number) for number in (4, 3, 2, 1)])
+    api.between(opened.page)
+    page = opened.page
+    opened.show(f"{page_alone}#/gallery")
+    for box in page.get_by_role("checkbox").all():
+        box.check()
+    del api.pictures[1]  # in another window
+    with page.expect_download():
+        page.get_by_role("button", name="ZIP").click()
+    expect(page.get_by_text("3 pictures chosen")).to_be_visible()
+    expect(page.get_by_text("1 picture is gone and not in the ZIP.")).to_be_visible()
+    expect(page.locator(".tile")).to_have_count(3)
+    assert [values for _, path, values in api.asked if path == "/v1/pictures/zip"][-1] == {"ids": ["p4", "p2", "p1"]}
+
+    del api.pictures[0]
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("2 pictures deleted, 1 was gone already.")).to_be_visible()
+    expect(page.get_by_label("Chosen pictures")).to_be_hidden()
+    expect(page.locator(".tile")).to_have_count(0)
+    assert api.pictures == []

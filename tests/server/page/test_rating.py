@@ -197,6 +197,21 @@ def test_a_rater_chooses_by_keys_and_by_touch(rated: Rated) -> None:
     assert [study.choice(index) for index in range(4)] == ["left", "skip", "right", "tie"]
 
 
+@pytest.mark.parametrize("rated", [PHONE], indirect=True)
+def test_arrows_in_the_strip_of_photos_choose_nothing(rated: Rated) -> None:
+    page = rated.opened.page
+    rated.wait_for(0)
+    strip = page.get_by_label("Photos of the person", exact=True)
+    page.keyboard.press("Tab")
+    expect(strip).to_be_focused()
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(strip).to_be_focused()
+    page.keyboard.press("s")  # which moves nothing there, and so chooses as anywhere
+    rated.wait_for(1)
+    assert [rated.study.choice(index) for index in range(2)] == ["skip", None]
+
+
 @pytest.mark.parametrize("rated", [DESK], indirect=True)
 def test_a_closed_page_goes_on_where_it_was(rated: Rated) -> None:
     page = rated.opened.page

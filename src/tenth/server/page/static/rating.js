@@ -147,6 +147,7 @@ async function begin() {
 addEventListener("keydown", event => {
   const choice = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (choice === undefined || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key.startsWith("Arrow") && event.target.closest(".photos")) return; // there they move the photos
   event.preventDefault();
   act(choice);
 });

@@ -9,7 +9,7 @@ const ACTIVE = new Set(["queued", "running"]);
 
 export const isActive = job => ACTIVE.has(job.status);
 
-/** Listeners: "change", whose detail is the job that is new or other than it was. */
+/** Listeners: "change", whose detail is the job that is new or other than it was; "gone", whose detail has the id. */
 export const jobs = new EventTarget();
 const known = new Map();
 const heard = new Map(); // by job, which event was the last of it
@@ -34,11 +34,14 @@ export function learn(job) {
   jobs.dispatchEvent(new CustomEvent("change", { detail: job }));
 }
 
-/** Read the newest jobs, and keep up with them from now on. */
+/** Read the newest jobs, and keep up with them from now on: even if they cannot be read yet. */
 export async function follow() {
   following = true;
-  await refresh();
-  if (!source && !polling) listen();
+  try {
+    await refresh();
+  } finally {
+    if (following && !document.hidden && !source && !polling) listen();
+  }
 }
 
 async function refresh() {
@@ -46,13 +49,22 @@ async function refresh() {
   const page = await get(query("/v1/jobs", { limit: PAGE }));
   page.data.filter(job => !(heard.get(job.id) > before)).forEach(learn); // an event meanwhile is newer than the list may be
   if (known.size <= page.data.length) older = page.next ?? null;
-  // One that ended long ago is not on the first page: what still seems to run is asked for by itself.
+  // Old ones are not on the first page: what still seems to run is asked for by itself. So is a newer one, which may be gone.
   const seen = new Set(page.data.map(job => job.id));
-  await Promise.all([...known.values()].filter(job => isActive(job) && !seen.has(job.id)).map(job => reload(job.id)));
+  const oldest = page.next ? page.data.at(-1).created : -Infinity;
+  const unseen = [...known.values()].filter(job => !seen.has(job.id) && (isActive(job) || job.created > oldest));
+  await Promise.all(unseen.map(job => reload(job.id)));
 }
 
-export async function reload(id) {
-  learn(await get(path("v1", "jobs", id)));
+async function reload(id) {
+  try {
+    learn(await get(path("v1", "jobs", id)));
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    known.delete(id);
+    heard.delete(id);
+    jobs.dispatchEvent(new CustomEvent("gone", { detail: { id } }));
+  }
 }
 
 export async function listOlder() {

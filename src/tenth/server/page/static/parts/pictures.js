@@ -1,6 +1,6 @@
 // Pictures: what is known of them, and what can be done with some of them.
 
-import { get, imageAddress, patch, remove, send, thumbnailAddress } from "./api.js";
+import { get, imageAddress, patch, send, thumbnailAddress } from "./api.js";
 import { element, fill, icon } from "./elements.js";
 import { identityText, path, plural, route, shorten } from "./format.js";
 import { confirmed, notice } from "./notices.js";
@@ -20,26 +20,61 @@ export async function setKept(picture, kept) {
   tell("kept", { id: picture.id, kept });
 }
 
+/** A picture that is there no more is not chosen either. */
+function forget(id) {
+  choose(id, false);
+  tell("removed", { id });
+}
+
+/** What a request for a picture gives; null if it is gone. */
+async function unlessGone(request) {
+  try {
+    return await request;
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    return null;
+  }
+}
+
 /** Delete pictures after a question. Returns whether they are gone. */
 export async function deletePictures(ids) {
   const title = ids.length === 1 ? "Delete this picture?" : `Delete ${plural(ids.length, "picture")}?`;
   const text = "Its file is removed from the server. The same settings and seed draw it again.";
   if (!(await confirmed({ title, text: ids.length === 1 ? text : text.replace("Its file is", "Their files are").replace("it again", "them again"), action: "Delete" }))) return false;
+  let deleted = 0;
   for (const id of ids) {
-    await remove(path("v1", "pictures", id));
-    choose(id, false);
-    tell("removed", { id });
+    if (await unlessGone(send("DELETE", path("v1", "pictures", id)))) deleted += 1;
+    forget(id);
   }
-  notice(`${plural(ids.length, "picture")} deleted.`);
+  const gone = ids.length - deleted;
+  notice(`${plural(deleted, "picture")} deleted${gone ? `, ${gone.toLocaleString()} ${gone === 1 ? "was" : "were"} gone already` : ""}.`);
   return true;
 }
 
-/** Save pictures as one ZIP. */
+/** Save pictures as one ZIP, without those that are gone. */
 export async function saveZip(ids) {
-  const answer = await send("POST", "/v1/pictures/zip", { json: { ids } });
+  const zip = some => send("POST", "/v1/pictures/zip", { json: { ids: some } });
+  let answer = await unlessGone(zip(ids));
+  if (!answer) {
+    const there = await withoutGone(ids);
+    if (!there.length) return;
+    answer = await zip(there);
+  }
   const address = URL.createObjectURL(await answer.blob());
   element("a", { href: address, download: "pictures.zip" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/** Those of the pictures that are still there; the others are forgotten. */
+async function withoutGone(ids) {
+  const there = [];
+  for (const id of ids) {
+    if (await unlessGone(details(id))) there.push(id);
+    else forget(id);
+  }
+  const gone = ids.length - there.length;
+  if (gone) notice(`${plural(gone, "picture")} ${gone === 1 ? "is" : "are"} gone and not in the ZIP.`);
+  return there;
 }
 
 export const fileName = picture => `${[picture.person, picture.method, picture.seed].filter(part => part !== null && part !== undefined && part !== "").join("-")}.png`;

@@ -51,7 +51,7 @@ export function figuresList(picture) {
   return measured.length ? terms(measured.map(([key, value]) => [FIGURES[key] ?? key, figure(value)])) : null;
 }
 
-function valueText(value) {
+export function valueText(value) {
   if (Array.isArray(value) && value.every(each => typeof each !== "object")) return value.join(", ");
   return value !== null && typeof value === "object" ? JSON.stringify(value) : String(value);
 }

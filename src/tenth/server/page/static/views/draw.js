@@ -40,12 +40,16 @@ export async function show(view, { query, signal }) {
     });
     while (list.children.length > wanted.length) list.lastChild.remove();
     more.hidden = !hasOlder();
-    place.querySelector(".empty")?.remove();
+    for (const one of place.querySelectorAll(":scope > .empty, :scope > .problem")) one.remove();
     if (!wanted.length) place.append(emptyState("Nothing is drawn yet", "Choose a person, say what the picture shows, and press Draw."));
   }
   jobs.addEventListener("change", event => {
     const job = event.detail;
     cards.get(job.id)?.update(job);
+    arrange();
+  }, { signal });
+  jobs.addEventListener("gone", event => {
+    cards.delete(event.detail.id);
     arrange();
   }, { signal });
   pictures.addEventListener("removed", event => {

@@ -2,9 +2,10 @@
 
 import { get, send } from "../parts/api.js";
 import { button, element, emptyState, field, linkButton, select } from "../parts/elements.js";
-import { plural } from "../parts/format.js";
+import { plural, shorten } from "../parts/format.js";
 import { learn } from "../parts/jobs.js";
 import { notice, showingProblems } from "../parts/notices.js";
+import { valueText } from "../parts/settings.js";
 import { fillFromPicture, remember, restore } from "./draft.js";
 
 const OWN = ""; // the model's or the server's own choice
@@ -16,6 +17,8 @@ const SETTINGS = { // of the sampling: label, help
   text_guidance_scale: ["Text guidance", "how strictly to follow the prompt, whoever is shown"],
   ip_adapter_scale: ["Adapter scale", "how much of the person: 0 none, 1 as trained"],
 };
+const LONGEST_VALUE = 40; // in the sentence on what has no control
+const USUAL = { guidance_interval: "0,1", precision: "auto" }; // of which nothing needs to be said
 
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % LARGEST_RANDOM_SEED;
 
@@ -35,6 +38,7 @@ export async function drawForm(query, signal) {
   form.append(
     ...mainFields(names, methods.data),
     advancedFields(choices, models.data.filter(model => !model.id.startsWith("tenth:"))),
+    unshownPart(),
     problems,
     element("div", { class: "actions" }, submit),
   );
@@ -43,6 +47,7 @@ export async function drawForm(query, signal) {
   if (query.person && names.includes(query.person)) form.person.value = query.person;
   if (query.from) await showingProblems(problems, () => fillFromPicture(form, query.from));
   showSecondMethod(form);
+  form.unshown.dispatchEvent(new Event("input"));
   form.addEventListener("input", () => remember(form));
   form.addEventListener("submit", event => {
     event.preventDefault();
@@ -62,7 +67,7 @@ function mainFields(names, methods) {
   const comparing = element("input", { type: "checkbox", name: "comparing" });
   comparing.addEventListener("input", () => { second.hidden = !comparing.checked; });
   return [
-    field("Person", select("person", names.map(name => [name, name])), element("a", { href: "#/people/new" }, "Add a person")),
+    field("Person", select("person", names.map(name => [name, name]), "", { required: true }), element("a", { href: "#/people/new" }, "Add a person")),
     field("Prompt", element("textarea", { name: "prompts", rows: 3, required: true, placeholder: "a portrait photo of a person" }), "One prompt a line."),
     field("Not in the picture", element("input", { name: "negative_prompt", autocomplete: "off" }), "What it should not show."),
     element(
@@ -107,6 +112,25 @@ function advancedFields(choices, models) {
   );
 }
 
+/** What a picture was made by that has no control here: it is sent as it was, unless it is left out. */
+function unshownPart() {
+  const text = element("p", { class: "help" });
+  const values = element("input", { type: "hidden", name: "unshown" });
+  const leaveOut = button("Leave these out", () => {
+    values.value = "";
+    values.dispatchEvent(new Event("input", { bubbles: true }));
+  }, { kind: "quiet" });
+  const part = element("div", {}, values, text, leaveOut);
+  values.addEventListener("input", () => {
+    const { sampling, ...others } = JSON.parse(values.value || "{}");
+    const told = Object.entries({ ...others, ...sampling }).filter(([name, value]) => String(value) !== USUAL[name]);
+    part.hidden = !told.length;
+    const words = told.map(([name, value]) => `${name.replaceAll("_", " ")} ${shorten(valueText(value), LONGEST_VALUE)}`);
+    text.textContent = `Also as in the picture: ${words.join(" · ")}.`;
+  });
+  return part;
+}
+
 function number(name, { step = 1, ...attributes }) {
   return element("input", { type: "number", name, step, inputmode: step === 1 ? "numeric" : "decimal", autocomplete: "off", ...attributes });
 }
@@ -123,7 +147,9 @@ export function requestOf(form, method) {
   const sampling = Object.fromEntries(Object.keys(SETTINGS).map(name => [name, given(name)]).filter(([, value]) => value !== null));
   if (form.scheduler.value) sampling.scheduler = form.scheduler.value;
   if (form.negative_prompt.value.trim()) sampling.negative_prompt = form.negative_prompt.value.trim();
+  const unshown = JSON.parse(form.unshown.value || "{}");
   return {
+    ...unshown,
     prompts: form.prompts.value.split("\n").map(line => line.trim()).filter(Boolean),
     num_images: given("num_images") ?? 1,
     seed: given("seed"),
@@ -131,7 +157,7 @@ export function requestOf(form, method) {
     model: form.model.value,
     size: form.size.value.replaceAll(/\s/g, "").replace("×", "x"),
     candidates: given("candidates"),
-    sampling,
+    sampling: { ...unshown.sampling, ...sampling },
   };
 }
 

@@ -1,5 +1,5 @@
 // The gallery: pages by key, fetched as they come near the window and emptied as they leave it, so that a hundred thousand
-// pictures are no more elements than a few screens hold.
+// pictures are no more elements than a few screens hold. What was fetched is kept: a page that comes back is as it was.
 
 import { get, query } from "../parts/api.js";
 import { element, emptyState, linkButton, select } from "../parts/elements.js";
@@ -49,21 +49,17 @@ class Pages {
     this.near.observe(this.end);
   }
 
-  read(before, limit) {
-    return get(query("/v1/pictures", { person: this.person, before, limit }), { signal: this.signal });
-  }
-
   /** Read the page after the last one. */
   async add() {
     if (this.adding || this.next === null) return;
     this.adding = true;
     try {
-      const before = this.next;
-      const page = await this.read(before, PAGE);
+      const asked = { person: this.person, before: this.next, limit: PAGE };
+      const page = await get(query("/v1/pictures", asked), { signal: this.signal });
       this.next = page.next ?? null;
       if (!page.data.length) return;
       const made = element("ul", { class: "tiles", role: "list" });
-      this.list.set(made, { before, count: page.data.length, filled: true });
+      this.list.set(made, { pictures: page.data, filled: true });
       made.append(...page.data.map(pictureTile));
       this.place.append(made);
       this.near.observe(made);
@@ -93,10 +89,8 @@ class Pages {
     else this.empty(target);
   }
 
-  async fill(target, page) {
-    const read = await this.read(page.before, page.count).catch(() => null);
-    if (!read || !page.filled) return; // it left again meanwhile
-    target.replaceChildren(...read.data.map(pictureTile));
+  fill(target, page) {
+    target.replaceChildren(...page.pictures.map(pictureTile));
     target.style.height = "";
   }
 
@@ -110,15 +104,12 @@ class Pages {
     const shown = [...this.list].find(([made, page]) => page.filled && made.children.length);
     if (!shown) return;
     const columns = getComputedStyle(shown[0]).gridTemplateColumns.split(" ").length;
-    const rowHeight = shown[0].getBoundingClientRect().height / Math.ceil(shown[1].count / columns);
-    for (const [made, page] of this.list) if (!page.filled) made.style.height = `${Math.ceil(page.count / columns) * rowHeight}px`;
+    const rowHeight = shown[0].getBoundingClientRect().height / Math.ceil(shown[1].pictures.length / columns);
+    for (const [made, page] of this.list) if (!page.filled) made.style.height = `${Math.ceil(page.pictures.length / columns) * rowHeight}px`;
   }
 
   removed(id) {
-    const tile = [...this.place.querySelectorAll(".tile")].find(one => one.dataset.id === id);
-    const page = tile && this.list.get(tile.parentElement);
-    if (!page) return;
-    tile.remove();
-    page.count -= 1;
+    for (const page of this.list.values()) page.pictures = page.pictures.filter(picture => picture.id !== id);
+    [...this.place.querySelectorAll(".tile")].find(one => one.dataset.id === id)?.remove();
   }
 }
