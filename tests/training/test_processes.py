@@ -11,6 +11,7 @@ import torch
 
 from fresh import Done, Fresh
 from tenth.training.checkpoint import load_checkpoint
+from toy_latents import photo_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +79,26 @@ def test_asked_to_stop_all_processes_save_one_step_and_go_on_from_it(
     assert ends[0] is not None
     assert ends[1] is not None
     assert all(torch.equal(tensor, ends[1].tensors[name]) for name, tensor in ends[0].tensors.items())
+
+
+def test_two_processes_write_one_model(fresh: Fresh, face_photos: list[Path], tmp_path: Path) -> None:
+    dataset = photo_dataset(tmp_path, face_photos, validation=2)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f"""stage = "autoencoder"
+[data]
+people = "{dataset.people}"
+photos = "{dataset.photos}"
+[schedule]
+total_images = 4
+batch_size = 4
+warmup_images = 0
+checkpoint_every_images = 4
+"""
+    )
+    words = ["-m", "tenth.cli", "train", str(recipe), "-o", str(tmp_path / "out")]
+    arguments = ["--standalone", "--nproc_per_node", "2", *words]
+    done = fresh.python(f"from torch.distributed.run import main; main({arguments!r})", tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "out/final/autoencoder.safetensors").is_file()
+    assert done.err.count("on validation people") == 1

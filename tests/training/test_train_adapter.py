@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table, read_toml
-from tenth.core.errors import InputError, ModelError, RecipeError
+from tenth.core.errors import CheckpointError, InputError, ModelError, RecipeError
 from tenth.core.types import Person, Photo
 from tenth.methods.registry import method
 from tenth.models.pipelines import load_pipeline
@@ -239,6 +239,16 @@ def test_history_marks_the_best_and_forgets_what_a_kill_left(tmp_path: Path) -> 
     assert append_history(tmp_path, 30, Score(0.3), strip)
     assert append_history(tmp_path, 20, Score(0.25), strip)  # resumed at 10: 30 has not happened
     assert [(line["images"], line["best"]) for line in read_history(tmp_path)] == [(10, True), (20, True)]
+
+
+def test_no_face_in_any_image_is_better_than_a_negative_similarity(tmp_path: Path) -> None:
+    strip = [np.zeros((8, 8, 3), np.uint8)]
+    similarities = (None, 0.0, -0.02, 0.0, 0.01)
+    found = [append_history(tmp_path, 10 * number, Score(each), strip) for number, each in enumerate(similarities, 1)]
+    assert found == [False, True, False, False, True]
+    (tmp_path / "validation.jsonl").write_text('{"images": 10}\n')
+    with pytest.raises(CheckpointError, match="says nothing in line 1"):
+        read_history(tmp_path)
 
 
 def test_averaged_weights_go_in_and_the_trained_ones_come_back() -> None:

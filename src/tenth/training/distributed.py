@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from datetime import timedelta
 
 import torch
 import torch.distributed.nn  # imported while a group exists, its functions' defaults would keep the group and its threads alive
@@ -11,11 +12,13 @@ from accelerate import PartialState
 from tenth.core.config import require
 from tenth.training.schedule import TrainingConfig
 
+ENCODING_TIME = timedelta(hours=12)  # that processes wait for one another: the first encodes all photos before the others go on
+
 
 def distributed_state() -> PartialState:
     """This process's device and rank, and the number of processes: one, unless torchrun started several."""
     # Without `cpu` accelerate does not join processes that have no accelerator.
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=ENCODING_TIME)
     # Registering a function again moves it to the end of the list: it is still called once.
     atexit.unregister(_destroy_group)
     atexit.register(_destroy_group)

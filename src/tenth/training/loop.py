@@ -88,6 +88,7 @@ def fit(
                 state.save(directory, step)
             if stop_requested and not is_last:
                 raise KeyboardInterrupt
+    distributed.wait_for_everyone()  # the last checkpoint is there
     return state.ema.primary
 
 

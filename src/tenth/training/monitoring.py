@@ -166,7 +166,8 @@ def append_history(directory: Path, images_seen: int, score: Score, images: Sequ
     extra: more numbers. What a killed run wrote beyond it is replaced. Raises CheckpointError if the history is damaged.
     """
     history = [line for line in read_history(directory) if line["images"] < images_seen]
-    best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
+    earlier_scores: list[float | None] = [line["similarity"] for line in history]
+    best = score.value is not None and all(before is None or score.value > before for before in earlier_scores)
     line = {"images": images_seen, "similarity": score.value, "low": score.low, "high": score.high, **extra, "best": best}
     write_text(directory / HISTORY_FILE, "".join(json.dumps(entry) + "\n" for entry in [*history, line]))
 
@@ -190,7 +191,8 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     try:
         lines = [parse_json(line) for line in read_lines(path)]
         for number, line in enumerate(lines, 1):
-            required = [line.get("images"), line.get("similarity") or 0.0] if isinstance(line, dict) else [None]
+            known = isinstance(line, dict) and "similarity" in line
+            required = [line.get("images"), *([] if line["similarity"] is None else [line["similarity"]])] if known else [None]
             if not all(type(value) in (int, float) for value in required):
                 raise UnreadableError(f"says nothing in line {number}")
     except FileNotFoundError:

@@ -18,16 +18,21 @@ from tenth.training.registry import stage
 NEEDED_PACKAGES = ("ray", "pandas", "pyarrow", "requests")  # without which Ray Train is not imported
 
 
+def check_ray(num_processes: int) -> None:
+    """Raises RecipeError without processes, InputError if Ray Train is not installed: before anything is written."""
+    require(num_processes >= 1, "--workers", num_processes, "with --ray at least 1")
+    if missing := [name for name in NEEDED_PACKAGES if find_spec(name) is None]:
+        found = f"Ray Train cannot be used without {', '.join(missing)}"
+        raise InputError(found, "it joins the processes of several machines", "Run `pip install 'tenth[cluster]'`")
+
+
 def train_on_ray(recipe: Path, directory: Path, address: str, num_processes: int) -> None:
     """Train by a recipe as `tenth train` does, in `num_processes` processes, each with a GPU where the cluster has some.
 
     directory, and what the recipe names, are the same folders on all nodes. A run that lost a process is resumed by the same
     command. Raises InputError if Ray Train is not installed, if no cluster answers, and what a process raises.
     """
-    require(num_processes >= 1, "--workers", num_processes, "with --ray at least 1")
-    if missing := [name for name in NEEDED_PACKAGES if find_spec(name) is None]:
-        found = f"Ray Train cannot be used without {', '.join(missing)}"
-        raise InputError(found, "it joins the processes of several machines", "Run `pip install 'tenth[cluster]'`")
+    check_ray(num_processes)
     run_with_ray(address, partial(_fit, recipe, directory, num_processes))
 
 

@@ -29,6 +29,10 @@ def train(
     if workers and not ray:
         found, needed = "--workers without --ray", "of one machine, torchrun starts the processes"
         raise RecipeError(found, needed, f"Use `torchrun --nproc_per_node {workers} --no-python tenth train ...`, or add --ray")
+    if ray:
+        from tenth.training.ray_train import check_ray
+
+        check_ray(workers)
     from tenth.core.files.claims import exclusive_folder
     from tenth.core.files.writing import write_bytes
     from tenth.training.distributed import distributed_state

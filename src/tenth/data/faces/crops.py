@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +17,11 @@ from tenth.core.config import FilePath, config_dataclass
 from tenth.core.console import track
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.types import Face, Photo, Pixels
+from tenth.core.wording import pluralize
 from tenth.data.faces.detection import CROP_PADDING, CROP_SIZE, crop_face
 from tenth.data.faces.multiscale import open_photo_with_faces
 from tenth.data.manifest import ManifestEntry, read_manifest
+from tenth.data.photo import open_photo
 from tenth.data.splits import EVERYBODY
 
 CENTRAL_FACE = "central-face"  # in cache keys: the face nearest a photo's centre
@@ -45,21 +48,38 @@ class PhotoDataset:
         return entries
 
     def open_with_central_face(self, entry: ManifestEntry) -> Photo | None:
-        """The photo with the face nearest its centre, whom LFW names; None without a face. Raises PhotoError, DataError."""
-        try:
+        """The photo with the face nearest its centre, whom LFW names; None without a face. Raises DataError as `open`."""
+        with self._explained(entry):
             photo, faces = open_photo_with_faces(self.photos / entry.file)
+        self._require_listed(photo, entry)
+        height, width = photo.pixels.shape[:2]
+        face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
+        return Photo(photo.pixels, entry.digest, entry.file, face) if face else None
+
+    def open(self, entry: ManifestEntry) -> Photo:
+        """The photo of a row. Raises DataError if it is missing, damaged or another one than was listed."""
+        with self._explained(entry):
+            photo = open_photo(self.photos / entry.file)
+        self._require_listed(photo, entry)
+        return photo
+
+    @contextmanager
+    def _explained(self, entry: ManifestEntry) -> Iterator[None]:
+        """Says which photo of which list cannot be opened."""
+        try:
+            yield
         except PhotoError as problem:
-            if self.photos.is_dir():
-                raise
-            needed = f"the photos that {self.people} names are below it"
-            raise DataError(f"{self.photos} is no folder", needed, "Correct `photos`; docs/data.md has both") from problem
+            needed = f"the photos that {self.people} lists are below {self.photos}"
+            if not self.photos.is_dir():
+                raise DataError(f"{self.photos} is no folder", needed, "Correct `photos`; docs/data.md has both") from problem
+            found = f"{self.photos / entry.file}: {problem.found}"
+            raise DataError(found, needed, "Put it back, or write the list again") from problem
+
+    def _require_listed(self, photo: Photo, entry: ManifestEntry) -> None:
         if photo.digest != entry.digest:  # names alone do not tell LFW's variants apart
             found = f"{self.photos / entry.file} has the sha256 {photo.digest[:12]}..."
             needed = f"the photo that {self.people} lists has {entry.digest[:12]}..."
             raise DataError(found, needed, "Give the folder of which the list was written, or write the list again")
-        height, width = photo.pixels.shape[:2]
-        face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
-        return Photo(photo.pixels, entry.digest, entry.file, face) if face else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +100,9 @@ def load_face_crops(dataset: PhotoDataset, split: str, cache: ArrayCache) -> Fac
     entries = dataset.entries(split)
     arrays = cache.get_or_compute(CROPS_NAMESPACE, [row.digest for row in entries], partial(compute_crops, dataset, entries))
     detected = [(row, crop) for row, crop in zip(entries, arrays, strict=True) if crop.size]
+    if not detected:
+        found = f"no face in the {pluralize(len(entries), 'photo')} of {split} people of {dataset.people}"
+        raise DataError(found, "one is needed at least", "Add people, or photos on which a face can be seen")
     crops = torch.from_numpy(np.stack([crop for _, crop in detected])).permute(0, 3, 1, 2)  # (N, 3, 128, 128)
     return FaceCrops(tuple(row for row, _ in detected), crops)
 

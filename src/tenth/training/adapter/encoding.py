@@ -19,7 +19,6 @@ from tenth.core.types import Encoder
 from tenth.data.degradations import DEGRADATION_VERSION, degrade
 from tenth.data.faces.crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
 from tenth.data.manifest import ManifestEntry
-from tenth.data.photo import open_photo
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos, check_counts, check_finite, person_spans
 from tenth.training.flow_matching.frozen_model import FrozenModel
@@ -123,7 +122,7 @@ def encode_photos(
             yield np.zeros(0) if photo is None else encoder.raw_embeddings([prepare(photo)])[0].numpy()
         return
     for batch in track(torch.tensor(missing).split(PHOTO_BATCH), name, "batch"):
-        photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
+        photos = [people.open(entries[index]) for index in batch.tolist()]
         yield from encoder.raw_embeddings([prepare(photo) for photo in photos]).numpy()
 
 
@@ -138,7 +137,7 @@ def compute_latent_moments(
             digests = [entry.digest for entry in selected]
             crops = list(cache.get_or_compute(CROPS_NAMESPACE, digests, partial(compute_crops, people, selected)))
         else:
-            crops = [center_crop(open_photo(people.photos / entry.file), frozen.resolution) for entry in selected]
+            crops = [center_crop(people.open(entry), frozen.resolution) for entry in selected]
         pixels = to_minus_one_one(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
         return frozen.encode_with_flip(pixels).numpy()
 

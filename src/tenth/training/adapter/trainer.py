@@ -179,12 +179,12 @@ class AdapterTrainer:
                 with self.frozen.autocast(precision):
                     images = validator.generate(self.model, self.aggregator)
                 network.train()
-                score = validator.score(images)
-                if append_history(directory, images_seen, score, images):
+                score, shown = validator.score(images), images[: validator.settings.num_shown]
+                if append_history(directory, images_seen, score, shown):
                     self.save_method(directory / "best")
             similarity = score.value or 0.0
             print(f"{images_seen:,} images: identity similarity {similarity:.3f} on validation people", file=sys.stderr)
-            return {"validation/similarity": similarity, "validation/images": image_strip(images)}
+            return {"validation/similarity": similarity, "validation/images": image_strip(shown)}
 
         with (
             self.frozen.text_encoders_freed(),

@@ -35,7 +35,7 @@ class ValidationConfig:
     num_held_out: Count = 10  # photos of each person that an image is compared with, at most
     prompt: str = "a portrait photo of a person"
     seed: WholeNumber = 0  # of the first person's image; the next have the next ones
-    num_shown: WholeNumber = 8  # people on the strip
+    num_shown: Count = 8  # people on the strip
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 

@@ -161,10 +161,10 @@ class AdversarialTrainer:
         """The identity loss, and how unevenly fine detail falls on the decoder's squares, for some of the images. A scalar."""
         config, alphas = self.recipe.identity_loss, self._alphas(batch.timesteps)
         (rows,) = torch.where(batch.with_person & (rng.uniform() < config.p_apply) & (alphas >= config.min_alphas_cumprod))
+        amounts = self.recipe.loss.jitter * (2 * rng.uniform(3) - 1)  # also where no row needs them: all make the same calls
         if not len(rows):
             return x0.new_zeros(())
         pixels = self.identity_loss.decoder(x0[rows])
-        amounts = self.recipe.loss.jitter * (2 * rng.uniform(3) - 1)
         descriptors = self.identity_loss.face_net(crops_to_chips(jittered(pixels, amounts[rows]))).float()
         standardized = self.identity_loss.encoder.standardize(descriptors)
         errors = 1 - F.cosine_similarity(standardized, batch.embeddings[rows], dim=1)

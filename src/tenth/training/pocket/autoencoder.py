@@ -21,6 +21,7 @@ from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import tensors_under
@@ -75,7 +76,8 @@ def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
         print(f"{images_seen} images: {decibels:.2f} dB on validation people", file=sys.stderr)
 
     ema = fit({"autoencoder": model}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
-    write_tensors(directory / "final/autoencoder.safetensors", tensors_under(ema, "autoencoder"))
+    if distributed_state().is_main_process:
+        write_tensors(directory / "final/autoencoder.safetensors", tensors_under(ema, "autoencoder"))
 
 
 def create_autoencoder() -> PocketAutoencoder:

@@ -21,6 +21,7 @@ from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.models.encoders.dlib_resnet import DlibNet, crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
 from tenth.training.pocket.augmentation import LUMA_WEIGHTS
 from tenth.training.pocket.autoencoder import NUM_VALIDATION_FACES, load_autoencoder, psnr, reconstruct
@@ -128,8 +129,9 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
 
     # The training, and its result.
     ema = fit(modules, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
-    with ema_weights(modules, ema):
-        write_decoder(directory / "final/autoencoder.safetensors", model, weights)
+    if distributed_state().is_main_process:
+        with ema_weights(modules, ema):
+            write_decoder(directory / "final/autoencoder.safetensors", model, weights)
 
 
 def write_decoder(path: Path, model: PocketAutoencoder, original: Mapping[str, Tensor]) -> None:

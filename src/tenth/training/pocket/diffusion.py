@@ -21,6 +21,7 @@ from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket, read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 from tenth.training.checkpoint import load_checkpoint
+from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
 from tenth.training.pocket import dataset as pocket_dataset
 from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
@@ -81,9 +82,12 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
 def export_averages(recipe: DiffusionRecipe, data: Prepared, directory: Path) -> None:
     """Write the averages of the last checkpoint as models: `directory`/average-HALFLIFE, and last the first, to final.
 
+    The main process does.
     Each is averaged with the model that the recipe names; what a stage does not train is as it was. Source of averaging a model
     with one that it was fine-tuned from: Wortsman et al. 2022, WiSE-FT, arXiv:2109.01903.
     """
+    if not distributed_state().is_main_process:
+        return
     checkpoint = load_checkpoint(directory)
     assert checkpoint is not None
     text_encoder = {f"text_encoder.{name}": value for name, value in data.model.text_encoder.state_dict().items()}

@@ -20,6 +20,7 @@ from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, attribute_labels
 from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.evaluation.extractors.face_attributes import FaceAttributeNet, balanced_accuracy, save_face_attributes
+from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import tensors_under
@@ -46,16 +47,17 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     labels, validation_labels = _labels(recipe.attributes, faces), _labels(recipe.attributes, validation)
     class_weights = _class_weights(labels)
+    weight_per_photo = _label_weights(labels, class_weights).sum() / len(labels)  # the same for all parts of a batch
     torch.manual_seed(recipe.schedule.seed)
     net = FaceAttributeNet().to(memory_format=torch.channels_last)
 
     def loss(indices: Tensor, rng: StepRNG) -> Tensor:
         """Cross-entropy over the known labels, both classes of an attribute with the same total weight."""
         logits = net(augment(to_minus_one_one(faces.crops[indices]), rng)).float()
-        targets, known = labels[indices].nan_to_num(), ~labels[indices].isnan()
+        targets = labels[indices].nan_to_num()
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        weights = torch.where(targets > 0, class_weights[0], class_weights[1]) * known
-        return (losses * weights).sum() / weights.sum()
+        weights = _label_weights(labels[indices], class_weights)
+        return (losses * weights).sum() / (len(indices) * weight_per_photo)
 
     def accuracy(ema: Mapping[str, Tensor]) -> dict[str, float]:
         ema_net = FaceAttributeNet()
@@ -69,7 +71,9 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
 
     # The training, and its result.
     ema = fit({"attributes": net}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
-    save_face_attributes(tensors_under(ema, "attributes"), accuracy(ema), directory / "final" / "face_attributes.safetensors")
+    if distributed_state().is_main_process:
+        path = directory / "final" / "face_attributes.safetensors"
+        save_face_attributes(tensors_under(ema, "attributes"), accuracy(ema), path)
 
 
 def augment(crops: Tensor, rng: StepRNG) -> Tensor:
@@ -99,6 +103,11 @@ def _labels(table: Path, faces: FaceCrops) -> Tensor:
     unknown: dict[str, bool | None] = dict.fromkeys(FACE_ATTRIBUTES)
     labels = [attribute_labels(attributes[file]) if file in attributes else unknown for file in files]
     return torch.tensor([[values[row[name]] for name in FACE_ATTRIBUTES] for row in labels])
+
+
+def _label_weights(labels: Tensor, class_weights: Tensor) -> Tensor:
+    """The weight of each label (B, S), of unknown ones 0."""
+    return torch.where(labels > 0, class_weights[0], class_weights[1]) * ~labels.isnan()
 
 
 def _class_weights(labels: Tensor) -> Tensor:
