@@ -91,6 +91,17 @@ def test_the_address_is_one_that_opens(host: str, port: int, expected: str, tmp_
     assert address(settings, port) == expected
 
 
+def test_the_address_logs_in_with_any_token(tmp_path: Path) -> None:
+    settings = ServerSettings(data=tmp_path, token="".join(map(chr, range(33, 127))))
+    client = TestClient(create_app(settings), base_url="http://localhost", follow_redirects=False)
+    assert client.get(address(settings, 80).removeprefix("http://127.0.0.1:80")).status_code == 303
+
+
+def test_a_secret_of_webhooks_that_is_none_is_said_at_start(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="webhook_secret is not usable"):
+        create_app(ServerSettings(data=tmp_path, webhook_hosts=("hooks.example:443",), webhook_secret="secret"))
+
+
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"192.0.2.7, port 0, cannot be listened at"):
         listen(ServerSettings(data=tmp_path, host="192.0.2.7", port=0))
@@ -146,6 +157,25 @@ def test_a_full_disk_is_said_without_the_path(tmp_path: Path) -> None:
     with pytest.raises(DataError) as full, explain_database_errors(tmp_path / "server.db"):
         connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
     assert error_of(full.value, tmp_path)[:1] == (507,)
+
+
+def test_a_database_that_fails_is_no_fault_of_the_request(tmp_path: Path) -> None:
+    path = tmp_path / "server.db"
+    holder, other = (sqlite3.connect(path, timeout=0, isolation_level=None) for _ in range(2))
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DataError) as busy, explain_database_errors(path):
+        other.execute("BEGIN EXCLUSIVE")
+    status, error, headers = error_of(busy.value, tmp_path)
+    assert (status, error["type"], error["code"]) == (503, "server_error", "unavailable")
+    assert int(headers["retry-after"]) >= 1
+    for connection in (holder, other):
+        connection.close()
+
+    path.write_bytes(b"no database " * 100)
+    with pytest.raises(DataError) as damaged, explain_database_errors(path):
+        sqlite3.connect(path).execute("SELECT * FROM jobs")
+    status, error, headers = error_of(damaged.value, tmp_path)
+    assert (status, error["type"], "retry-after" in headers) == (500, "server_error", False)
 
 
 def test_a_fault_of_ours_shows_no_trace(tmp_path: Path) -> None:

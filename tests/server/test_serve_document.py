@@ -21,7 +21,8 @@ from tenth.core.config import from_table, to_table
 from tenth.server.settings import ServerSettings
 
 LINES = shell_lines(blocks_of("docs/serve.md"))
-EXAMPLES = {"host", "hosts", "retention_days", "run_dirs"}  # of the settings, whose values are no defaults
+# Of the settings, whose values are no defaults.
+EXAMPLES = {"host", "hosts", "retention_days", "run_dirs", "webhook_hosts", "webhook_secret"}
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from tenth.server.security.staged_photos import StagedPhotos
 from tenth.server.security.users import load_users
 from tenth.server.services import open_services
 from tenth.server.settings import ServerSettings
-from tenth.server.webhooks import webhooks_delivered
+from tenth.server.webhooks import secret_key, webhooks_delivered
 
 PARTS = (page, session, health, info, photos, people, jobs, events, pictures, images, a1111)
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorView}, "5XX": {"model": ErrorView}}
@@ -29,7 +29,12 @@ CLEANING_SECONDS = 600  # between two looks for photos that nobody used
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
-    """The server's application. Its folder is made if it is missing. Raises DataError if that fails, or for a users file."""
+    """The server's application. Its folder is made if it is missing. Raises DataError if that fails.
+
+    And for a users file, a token, or a secret of the webhooks, that is not usable.
+    """
+    if settings.webhook_secret:
+        secret_key(settings.webhook_secret)
     for folder in (settings.data, settings.data / "uploads", settings.data / "jobs"):  # a given folder may be open to all
         make_private_folder(folder)
     users, staged, services = load_users(settings), StagedPhotos(settings), open_services(settings)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import quote
 
 import uvicorn
 import uvloop
@@ -36,8 +37,8 @@ GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a 
 def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM. started: called with the address to open, once requests are answered.
 
-    Raises DataError if the address is taken or is none of this machine's, or the key that signs pictures cannot be made;
-    CheckpointError if another server has the folder.
+    Raises DataError if the address is taken or is none of this machine's, the key that signs pictures cannot be made, or the
+    token, the users file or the secret of the webhooks is not usable; CheckpointError if another server has the folder.
     """
     if settings.users is not None:
         read_users(settings.users)  # before anything is made
@@ -105,7 +106,7 @@ def listen(settings: ServerSettings) -> socket.socket:
 def address(settings: ServerSettings, port: int) -> str:
     """The address to open in a browser; with the token where one is needed."""
     host = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host
-    login = f"login?token={settings.token}" if settings.token else ""
+    login = f"login?token={quote(settings.token, safe='')}" if settings.token else ""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{login}"
 
 

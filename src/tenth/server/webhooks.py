@@ -14,7 +14,9 @@ import http.client
 import ipaddress
 import json
 import socket
+import sqlite3
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -36,7 +38,9 @@ WAITS = (5.0, 30.0, 300.0, 3_600.0)  # seconds before the second and later attem
 SEND_SECONDS, LOOK_SECONDS = 10.0, 1.0  # of one attempt; between two looks at what is to be sent
 BATCH = 20  # sent between two looks
 MakeMessage = Callable[[str, str], Mapping[str, Any] | None]  # a job's id and owner -> what is told of it, if it is there
-DUE = """SELECT webhooks.job, url, webhooks.attempts, jobs.owner FROM webhooks JOIN jobs ON jobs.id = webhooks.job
+NEVER = float("inf")  # the next attempt of what was taken or given up: it stays, as the job may be tried again and end again
+DUE = """SELECT webhooks.job, url, webhooks.attempts, jobs.owner, jobs.status, jobs.finished
+    FROM webhooks JOIN jobs ON jobs.id = webhooks.job
     WHERE next <= ? AND jobs.status IN ('done', 'failed', 'cancelled') ORDER BY next LIMIT ?"""
 
 
@@ -97,17 +101,22 @@ def resolve(target: Target) -> str:
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """The value of webhook-signature. Source: Standard Webhooks, specification, "Verifying webhook authenticity".
 
-    secret: `whsec_` and at least 24 bytes in base64. Raises DataError for another.
+    secret: as of `secret_key`.
     """
+    digest = hmac.new(secret_key(secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def secret_key(secret: str) -> bytes:
+    """What messages are signed with. secret: `whsec_` and at least 24 bytes in base64. Raises DataError for another."""
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error:
         key = b""
     if not secret.startswith(SECRET_PREFIX) or len(key) < 24:
         found, needed = "webhook_secret is not usable", f"{SECRET_PREFIX} and at least 24 random bytes in base64 are needed"
-        raise DataError(found, needed, "Make one: `openssl rand -base64 32`")
-    digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
+        raise DataError(found, needed, f"Put {SECRET_PREFIX} before what `openssl rand -base64 32` prints")
+    return key
 
 
 def send(settings: ServerSettings, url: str, body: bytes, message_id: str) -> bool:
@@ -147,8 +156,9 @@ def _connect(target: Target, address: str) -> http.client.HTTPConnection:
 
 def add_webhook(database: Database, job_id: str, url: str) -> None:
     """Have a job's end told to an address, which `check_webhook` allowed. It goes with the job's row."""
+    again = "ON CONFLICT DO UPDATE SET attempts = 0, next = 0 WHERE next = ?"
     with database.transaction() as transaction:
-        transaction.execute("INSERT OR IGNORE INTO webhooks VALUES (?, ?, 0, 0)", (job_id, url))
+        transaction.execute(f"INSERT INTO webhooks VALUES (?, ?, 0, 0) {again}", (job_id, url, NEVER))
 
 
 def deliver_due(settings: ServerSettings, database: Database, message: MakeMessage) -> int:
@@ -158,23 +168,33 @@ def deliver_due(settings: ServerSettings, database: Database, message: MakeMessa
         told = message(row["job"], row["owner"])
         body = json.dumps(told, ensure_ascii=False).encode()
         try:
-            taken = told is None or send(settings, row["url"], body, f"msg_{row['job']}")
-        except DataError:
+            message_id = f"msg_{row['job']}_{row['finished'] * 1000:.0f}"  # of this end: a receiver may drop what it knows
+            taken = told is None or send(settings, row["url"], body, message_id)
+        except DataError as problem:
+            print(problem, file=sys.stderr)
             taken = False
-        except RequestError:  # the settings changed since: it is never sent
+        except RequestError as problem:  # the settings changed since: it is never sent
+            print(problem, file=sys.stderr)
             taken = True
-        _record(database, row["job"], row["url"], row["attempts"], taken=taken)
+        _record(database, row, taken=taken)
     return len(due)
 
 
-def _record(database: Database, job_id: str, url: str, attempts: int, *, taken: bool) -> None:
-    """Forget a message that was taken, or that was tried often enough; set the time of the next attempt of another."""
+def _record(database: Database, row: sqlite3.Row, *, taken: bool) -> None:
+    """Note that the end in a row of DUE was told, or tried often enough, or when it is tried next.
+
+    Nothing is noted of a job that was queued again meanwhile: its next end is to be told.
+    """
+    ends = taken or row["attempts"] >= len(WAITS)
+    this_end = "job = ? AND url = ? AND (SELECT finished FROM jobs WHERE id = job) IS ?"
+    which = (row["job"], row["url"], row["finished"])
     with database.transaction() as transaction:
-        if taken or attempts >= len(WAITS):
-            transaction.execute("DELETE FROM webhooks WHERE job = ? AND url = ?", (job_id, url))
+        if ends and row["status"] == "done":  # which never ends again
+            transaction.execute(f"DELETE FROM webhooks WHERE {this_end}", which)
         else:
-            values = (attempts + 1, time.time() + WAITS[attempts], job_id, url)
-            transaction.execute("UPDATE webhooks SET attempts = ?, next = ? WHERE job = ? AND url = ?", values)
+            next_time = NEVER if ends else time.time() + WAITS[row["attempts"]]
+            values = (row["attempts"] + 1, next_time, *which)
+            transaction.execute(f"UPDATE webhooks SET attempts = ?, next = ? WHERE {this_end}", values)
 
 
 @asynccontextmanager

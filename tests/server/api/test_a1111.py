@@ -12,6 +12,7 @@ from PIL import Image
 
 from served_api import Served
 from tenth.sampling.schedulers import SCHEDULERS
+from tenth.server.api.a1111 import Txt2ImgForm
 from toy_executors import color_of
 from toy_image_jobs import working
 
@@ -45,6 +46,24 @@ def test_images_are_made_as_a_client_asks(anna: Served) -> None:
     assert (sampling["steps"], sampling["guidance_scale"], sampling["scheduler"]) == (3, 3.5, "dpm++-2m-karras")
 
 
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "ours"),
+    [
+        ("DPM++ 2M", "Karras", "dpm++-2m-karras"),
+        ("DPM++ 2M Karras", "", "dpm++-2m-karras"),
+        ("DPM++ 2M Karras", "Karras", "dpm++-2m-karras"),
+        ("dpm++-2m", "karras", "dpm++-2m-karras"),
+        ("Euler a", "Automatic", "euler-a"),
+        ("euler-a", "", "euler-a"),
+        ("", "Automatic", ""),
+        ("Automatic", "", ""),
+    ],
+)
+def test_a_sampler_and_its_schedule_are_one_of_ours(sampler: str, schedule: str, ours: str) -> None:
+    form = Txt2ImgForm(prompt="a photo", sampler_name=sampler, scheduler=schedule)
+    assert form.to_request().sampling.scheduler == ours
+
+
 def test_a_seed_below_zero_is_another_one_each_time(anna: Served) -> None:
     with working(anna.services.settings.data):
         seeds = [
@@ -61,6 +80,9 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "unknown sampler": (PERSON | {"sampler_name": "Heun++"}, 400),
     "a script": (PERSON | {"script_name": "X/Y/Z plot"}, 400),
     "an extension": (PERSON | {"alwayson_scripts": {"controlnet": {"args": []}}}, 400),
+    "half a size": (PERSON | {"width": 512}, 400),
+    "a schedule alone": (PERSON | {"scheduler": "Karras"}, 400),
+    "a schedule that the sampler has not": (PERSON | {"sampler_name": "Euler", "scheduler": "Karras"}, 400),
     "hires": (PERSON | {"enable_hr": True}, 400),
     "too many": (PERSON | {"batch_size": 101}, 400),
     "too many steps": (PERSON | {"steps": 10_000}, 400),

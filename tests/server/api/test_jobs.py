@@ -9,6 +9,7 @@ import pytest
 from served_api import Served
 from tenth.server.queue.job import JobResult
 from tenth.server.queue.leases import Leases
+from tenth.server.storage.blobs import job_holder
 from toy_image_jobs import work_off
 
 
@@ -170,6 +171,21 @@ def test_an_upload_is_enough_for_a_job_which_keeps_it(served: Served) -> None:
     answer = served.client.post("/v1/jobs", json={"photos": [other], "request": REQUEST})
     assert answer.status_code == 429
     assert not blobs.path(other).exists()
+
+
+def test_a_job_whose_photos_are_gone_is_not_tried_again(served: Served) -> None:
+    photos = served.upload()
+    job = served.client.post("/v1/jobs", json={"photos": photos, "request": REQUEST}).json()
+    address = f"/v1/jobs/{job['id']}"
+    served.client.delete(address)
+    assert served.client.post(f"{address}/retry").json()["status"] == "queued"
+    served.client.delete(address)
+    services = served.services
+    with services.database.transaction() as transaction:
+        services.blobs.release(transaction, job_holder(job["id"]))
+    answer = served.client.post(f"{address}/retry")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+    assert "were removed a day after" in answer.json()["error"]["found"]
 
 
 @pytest.mark.parametrize(

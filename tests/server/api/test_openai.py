@@ -77,6 +77,7 @@ def test_a_stream_has_previews_and_then_the_picture(client: openai.OpenAI) -> No
     assert set(kinds[:-2]) == {"image_generation.partial_image"}
     assert [color(event.b64_json) for event in events[-2:]] == [color_of(7), color_of(8)]
     assert color(events[0].b64_json) == color_of(7)
+    assert [(event.seed, len(event.id) > 0) for event in events[-2:]] == [(7, True), (8, True)]  # type: ignore[union-attr]
     with client.images.edit(image=PHOTOS[0].open("rb"), prompt="a photo", stream=True) as edits:
         assert [event.type for event in edits] == ["image_edit.completed"]
     with pytest.raises(openai.APIError, match="no face in 3 photos"):
@@ -110,6 +111,8 @@ def test_an_error_is_the_clients_own(name: str, client: openai.OpenAI) -> None:
 def test_bad_edits_are_refused(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="saved person has photos"):
         client.images.edit(image=PHOTOS[0].open("rb"), prompt="a photo", model="tenth:anna")
+    with pytest.raises(openai.BadRequestError, match="the models 'pocket' and 'pocket'"):
+        client.images.edit(image=PHOTOS[0].open("rb"), prompt="a", model="pocket", extra_body={"base_model": "pocket"})
     with pytest.raises(openai.BadRequestError, match="mask is not a parameter"):
         client.images.edit(image=PHOTOS[0].open("rb"), mask=PHOTOS[1].open("rb"), prompt="a photo")
     with pytest.raises(openai.BadRequestError):
@@ -144,3 +147,13 @@ def test_the_answers_in_one_process(anna: Served) -> None:
         answer = anna.client.post("/v1/images/generations", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["data"][0]["seed"] == 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_address_is_that_of_the_proxy_by_which_the_client_came(stream: bool, anna: Served) -> None:
+    body = {"model": "tenth:anna", "prompt": "a photo", "seed": 5, "response_format": "url", "stream": stream}
+    headers = {"Host": "localhost", "X-Forwarded-Proto": "https"}
+    with working(anna.services.settings.data):
+        answer = anna.client.post("/v1/images/generations", json=body, headers=headers)
+    assert '"url":"https://localhost/v1/pictures/' in answer.text.replace('": "', '":"')
+    assert "iVBORw0KGgo" not in answer.text  # a PNG in base64

@@ -19,6 +19,7 @@ from tenth.server.api.errors import RequestError
 from tenth.server.api.jobs import webhook_message
 from tenth.server.settings import ServerSettings
 from tenth.server.webhooks import add_webhook, check_webhook, deliver_due, resolve, sign
+from toy_image_jobs import work_off
 
 REQUEST = {"prompts": ["a photo"]}
 HTTP, HTTPS = "http:", "https:"  # apart from the hosts, as none of them is asked
@@ -96,7 +97,38 @@ def test_what_is_refused_is_tried_again_and_given_up(anna: Served, receiver: Rec
         assert len(receiver.messages) == attempt
         make_due(anna)
     assert deliver(anna, settings) == 0
-    assert anna.services.database.rows("SELECT * FROM webhooks") == []
+
+
+def test_the_end_of_a_job_that_is_tried_again_is_told_too(anna: Served, receiver: Receiver) -> None:
+    settings = replace(anna.services.settings, webhook_hosts=(f"127.0.0.1:{receiver.port}",))
+    job = anna.submit()
+    add_webhook(anna.services.database, job["id"], f"http://127.0.0.1:{receiver.port}/")
+    anna.client.delete(f"/v1/jobs/{job['id']}")
+    assert (deliver(anna, settings), deliver(anna, settings)) == (1, 0)
+    anna.client.post(f"/v1/jobs/{job['id']}/retry")
+    assert deliver(anna, settings) == 0
+    work_off(anna.services.settings.data)
+    assert (deliver(anna, settings), deliver(anna, settings)) == (1, 0)
+    assert [json.loads(body)["type"] for _, body in receiver.messages] == ["job.cancelled", "job.done"]
+    first, second = (headers["webhook-id"] for headers, _ in receiver.messages)
+    assert first != second  # a receiver drops what it has seen
+
+
+def test_a_job_that_is_tried_again_while_its_end_is_told_is_told_again(anna: Served, receiver: Receiver) -> None:
+    services = anna.services
+    settings = replace(services.settings, webhook_hosts=(f"127.0.0.1:{receiver.port}",))
+    job = anna.submit()
+    add_webhook(services.database, job["id"], f"http://127.0.0.1:{receiver.port}/")
+    anna.client.delete(f"/v1/jobs/{job['id']}")
+
+    def retried(job_id: str, owner: str) -> dict[str, Any] | None:
+        message = webhook_message(services, job_id, owner)
+        services.queue.retry(job_id, owner)
+        return message
+
+    assert deliver_due(settings, services.database, retried) == 1
+    work_off(services.settings.data)
+    assert deliver(anna, settings) == 1
 
 
 def test_a_redirect_is_not_followed(anna: Served, receiver: Receiver) -> None:
@@ -107,11 +139,14 @@ def test_a_redirect_is_not_followed(anna: Served, receiver: Receiver) -> None:
     assert len(receiver.messages) == 1
 
 
-def test_a_host_that_is_no_longer_listed_is_not_told(anna: Served, receiver: Receiver) -> None:
+def test_a_host_that_is_no_longer_listed_is_not_told(
+    anna: Served, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_webhook(anna.services.database, anna.drawn()["id"], f"http://127.0.0.1:{receiver.port}/")
     assert deliver(anna, anna.services.settings) == 1
     assert receiver.messages == []
     assert anna.services.database.rows("SELECT * FROM webhooks") == []
+    assert "the webhook's host is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

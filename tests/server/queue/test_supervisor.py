@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tenth.core.errors import DataError
+from tenth.core.workers.processes import start_process
+from tenth.server.queue import supervisor as supervisor_module
 from tenth.server.queue.queue import JobQueue
 from tenth.server.queue.supervisor import Supervisor, WorkerConfig
-from tenth.server.storage.database import DATABASE_FILE, Database
+from tenth.server.storage.database import DATABASE_FILE, GENERATION_FILE, Database
 from tenth.server.storage.pictures import Pictures
 from toy_jobs import PYTHONPATH, status, submit_long, wait_for
 
@@ -88,6 +92,43 @@ def test_the_data_folder_is_kept_in_order(queue: JobQueue, database: Database) -
     with supervised(database.folder, WorkerConfig("toy_executors:flat_color", workers=0, retention_days=1)):
         wait_for(lambda: not database.job_folder("0-unknown").exists())
     assert not database.job_folder("0-unknown").exists()
+
+
+def test_a_system_that_starts_no_process_for_a_while_is_asked_again(
+    queue: JobQueue, database: Database, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def refuse_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start_process(*arguments)
+
+    monkeypatch.setattr(supervisor_module, "start_process", refuse_once)
+    with supervised(database.folder, WorkerConfig("toy_executors:flat_color")) as supervisor:
+        wait_for(lambda: len(supervisor.process_ids) == 1)
+    assert "Resource temporarily unavailable" in capfd.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_ends_no_cleaning(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    generation = database.folder / GENERATION_FILE
+    generation.write_bytes(b"a" * 1000)  # more than are read
+    (database.job_folder("0-unknown") / "work").mkdir(parents=True)
+    monkeypatch.setattr(supervisor_module, "CLEAN_SECONDS", 0.1)
+    with supervised(database.folder, WorkerConfig("toy_executors:flat_color", workers=0)):
+        said: list[str] = []
+
+        def failed() -> bool:
+            said.append(capfd.readouterr().err)
+            return "UnreadableError" in "".join(said)
+
+        wait_for(failed)
+        assert database.job_folder("0-unknown").exists()
+        generation.unlink()
+        wait_for(lambda: not database.job_folder("0-unknown").exists())
 
 
 def test_a_folder_that_cannot_be_used_is_said_at_once(tmp_path: Path) -> None:

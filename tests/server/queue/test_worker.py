@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 import toy_executors
 from tenth.core.errors import DataError
 from tenth.server import drawing
+from tenth.server.queue import worker as worker_module
 from tenth.server.queue.job import Job, JobResult, Reporter
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
@@ -59,6 +63,60 @@ def test_the_users_error_is_said_at_once_and_another_after_three_attempts(queue:
     assert jobs[-1].error is not None
     assert jobs[-1].error["found"] == "RuntimeError: out of colors"
     assert set(jobs[-1].error) == {"found", "needed", "action", "code"}
+
+
+def test_a_job_waits_until_a_worker_that_lost_it_lets_go_of_its_folder(queue: JobQueue, database: Database) -> None:
+    second = Worker(database.folder, toy_executors.flat_color)
+    second.leases.worker = "second"
+    seen = []
+
+    def lose(job: Job, reporter: Reporter) -> JobResult:
+        with database.transaction() as transaction:
+            transaction.execute("UPDATE jobs SET lease_until = 0")
+        with ThreadPoolExecutor(1) as pool:
+            claimed = pool.submit(second.leases.claim).result()
+            assert claimed is not None
+            pool.submit(second.work, claimed).result()
+        seen.append(queue.get(job.id, ""))
+        reporter.progress(1, 1)
+        return JobResult()
+
+    submit(queue)
+    job = work_one(database, lose)
+    (waiting,) = seen
+    assert waiting is not None
+    assert (waiting.status, waiting.attempts, job.status) == ("queued", 1, "queued")
+    assert waiting.error is not None
+    assert "another run is writing" in waiting.error["found"]
+    assert waiting.error["action"] == "Wait: the job goes on by itself then"
+    with database.transaction() as transaction:
+        transaction.execute("UPDATE jobs SET not_before = 0")
+    assert work_one(database, toy_executors.flat_color).status == "done"
+
+
+def test_a_job_outlasts_a_database_that_others_write_to(
+    queue: JobQueue, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "DISK_SECONDS", 0.1)
+    other = sqlite3.connect(database.path, isolation_level=None, check_same_thread=False)
+    free = threading.Timer(0.5, other.rollback)
+
+    def busy(_: Job, reporter: Reporter) -> JobResult:
+        reporter_database = Database(reporter.data)
+        reporter_database.connection.execute("PRAGMA busy_timeout = 10")
+        other.execute("BEGIN IMMEDIATE")
+        free.start()
+        with reporter_database.transaction():
+            return JobResult()
+
+    submit(queue)
+    waiting = work_one(database, busy)
+    free.join()
+    other.close()
+    assert (waiting.status, waiting.attempts) == ("queued", 0)
+    assert waiting.error is not None
+    assert "database is locked" in waiting.error["found"]
+    assert waiting.error["action"] == "Wait: the job goes on by itself then"
 
 
 def test_a_preview_is_seen_while_a_job_runs_and_its_folder_stays_for_the_next_attempt(

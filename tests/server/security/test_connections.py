@@ -92,7 +92,8 @@ def test_connections_are_few(server: RunningServer) -> None:
 
 
 def head(kind: str, length: int) -> bytes:
-    return f"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n".encode()
+    path = "/v1/photos" if kind.startswith("multipart") else "/v1/session"
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def test_whoever_sends_all_before_reading_sees_the_reason(server: RunningServer) -> None:
@@ -107,7 +108,7 @@ def test_whoever_sends_all_before_reading_sees_the_reason(server: RunningServer)
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=a"])
 def test_whoever_sends_nothing_is_told_and_dropped(kind: str, server: RunningServer) -> None:
     with connect(server) as connection:
-        connection.sendall(head(kind, 500) + b"{")
+        connection.sendall(head(kind, 500) + b"-")
         assert answer(connection).startswith(b"HTTP/1.1 408 ")
     with connect(server) as first, connect(server) as second:
         first.sendall(head("multipart/form-data; boundary=a", 500))

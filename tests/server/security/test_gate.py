@@ -137,7 +137,23 @@ def test_wrong_tokens_are_counted(tmp_path: Path) -> None:
     answers = [code(inside.get(NAMES, headers={"Authorization": "Bearer wrong"})) for _ in range(5)]
     assert answers == ["401 unauthorized"] * 3 + ["429 too_many_requests"] * 2
     assert code(inside.post("/v1/session", json={"token": TOKEN})) == "429 too_many_requests"
-    assert code(inside.get(NAMES, headers=BEARER)) == "404 not_found"  # whoever has it is let in
+    assert code(inside.get(NAMES, headers=BEARER)) == "429 too_many_requests"  # a right guess is not told from a wrong one
+
+
+def test_whoever_is_logged_in_or_sends_no_token_guesses_nothing(tmp_path: Path) -> None:
+    inside = client(tmp_path, token=TOKEN, rates=RateLimits(failures_at_once=3))
+    assert [code(inside.get(NAMES)) for _ in range(5)] == ["401 unauthorized"] * 5
+    assert inside.post("/v1/session", json={"token": TOKEN}).status_code == 204
+    for _ in range(3):
+        inside.get(NAMES, headers={"Authorization": "Bearer wrong"})
+    assert code(inside.get(NAMES, headers=BEARER)) == "429 too_many_requests"
+    assert code(inside.get(NAMES)) == "404 not_found"  # by its cookie
+
+
+@pytest.mark.parametrize("token", ["gehe\u00edmnis", "two words", " secret", "a\nb", "a" * 501])
+def test_a_token_that_no_client_could_send_is_refused(token: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="signs of ASCII are needed"):
+        load_users(ServerSettings(data=tmp_path, token=token))
 
 
 def test_users_have_a_token_each(tmp_path: Path) -> None:
@@ -216,6 +232,13 @@ def test_a_body_that_is_no_form_is_small(tmp_path: Path) -> None:
     assert code(inside.post("/v1/session", json={"token": "a" * 200})) == "413 too_large"
     assert code(inside.post("/v1/session", content=iter([b"a" * 60] * 3))) == "413 too_large"  # which says no length
     assert code(inside.post("/v1/session", json={"token": 1})) == "400 bad_request"
+
+
+@pytest.mark.parametrize("path", ["/v1/session", "/v1/jobs", "/v1/people", "/sdapi/v1/txt2img", "/v1/photos/"])
+def test_only_what_takes_forms_takes_a_large_one(path: str, tmp_path: Path) -> None:
+    inside = client(tmp_path, uploads=UploadLimits(json_bytes=100))
+    headers = {"Content-Type": "multipart/form-data; boundary=a"}
+    assert code(inside.post(path, content=b"a" * 200, headers=headers)) == "413 too_large"
 
 
 def test_settings_are_those_of_the_table() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,3 +127,20 @@ def test_the_process_opens_photos_and_survives_bombs(tmp_path: Path) -> None:
     with Image.open(tmp_path / "0.png") as thumbnail:
         assert max(thumbnail.size) <= 256
         assert thumbnail.info == {}
+
+
+@pytest.mark.slow
+def test_a_photo_has_its_own_time_however_many_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is never opened ends the process after the seconds of one photo, not of all."""
+    script = tmp_path / "slow_child.py"
+    script.write_text("import sys, time\nfor line in sys.stdin:\n    print('null', flush=True)\n    time.sleep(60)\n")
+    monkeypatch.setattr(photo_child, "MODULE", "slow_child")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    paths = {tmp_path / f"{number}": f"{number}.jpg" for number in range(100)}
+
+    async def work(child: PhotoChild) -> float:
+        began = time.monotonic()
+        assert await child._ask(paths) is None
+        return time.monotonic() - began
+
+    assert with_child(PhotoChildLimits(seconds=0.5), work) < 25

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from fastapi.testclient import TestClient
 from tenth.server.app import create_app
 from tenth.server.owners import staged_path
 from tenth.server.security.body_limits import RequestBody, UploadSlots
-from tenth.server.security.photo_child import THUMBNAIL_SUFFIX, PhotoChild
+from tenth.server.security.photo_child import THUMBNAIL_SUFFIX, UNSAFE, PhotoChild
 from tenth.server.security.users import add_user
 from tenth.server.settings import ServerSettings, UploadLimits
 
@@ -128,7 +129,7 @@ def test_too_much_is_refused_while_it_streams(files: list[bytes], found: str, le
     assert (answer.status_code, error["code"]) == (413, "too_large")
     if length or len(files[0]) < 6000:
         assert error["found"].startswith(found)
-    assert not [name for name in staged(tmp_path) if len(name) != 64]  # nothing half written
+    assert staged(tmp_path) == set()
 
 
 def form(*parts: str, end: bool = True) -> bytes:
@@ -158,7 +159,62 @@ def test_a_form_that_is_none_is_said_to_be(content: bytes, found: str, tmp_path:
     assert answer.json()["error"]["found"] == found
     for kind in ("multipart/form-data", "application/json", "text/plain"):
         assert inside.post("/v1/photos", content=b"x", headers={"Content-Type": kind}).json()["error"]["found"] == "no form"
-    assert not [name for name in staged(tmp_path) if len(name) != 64]
+    assert staged(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        form(FILE, FILE.replace('"photo"', '"other"')),
+        form(FILE, 'Content-Disposition: form-data; name="photo"; filename="b.png"\r\n\r\n' + "a" * 1001),
+        form(FILE, end=False),
+    ],
+    ids=["another field", "a later photo is too large", "cut short"],
+)
+def test_a_photo_that_nobody_looked_at_has_no_sha256(refused: bytes, tmp_path: Path) -> None:
+    inside = client(tmp_path, uploads=LIMITS)
+    answer = inside.post("/v1/photos", content=refused, headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+    assert answer.status_code in (400, 413)
+    body = {"photos": [hashlib.sha256(b"bytes").hexdigest()], "request": {"prompts": ["a photo"]}}
+    assert inside.post("/v1/jobs", json=body).status_code == 404
+    assert staged(tmp_path) == set()
+
+
+def test_a_photo_has_its_sha256_only_after_it_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+
+    async def inspect(_: PhotoChild, names: Mapping[Path, str]) -> dict[Path, dict[str, Any]]:
+        seen.append(staged(tmp_path))
+        return dict.fromkeys(names, UNSAFE)
+
+    monkeypatch.setattr(PhotoChild, "inspect", inspect)
+    rows = client(tmp_path).post("/v1/images/edits", files={"image": ("me.jpg", SECRET)}, data={"prompt": "a photo"})
+    assert rows.json()["error"]["code"] == "unsafe"
+    (names,) = seen
+    assert len(names) == 1
+    assert hashlib.sha256(SECRET).hexdigest() not in names
+    assert staged(tmp_path) == set()
+
+
+def test_a_photo_that_is_sent_again_takes_no_more_room(tmp_path: Path) -> None:
+    inside = client(tmp_path, uploads=UploadLimits(staged_bytes=3000, free_bytes=0))
+    assert [send(inside, b"a" * 900).status_code for _ in range(6)] == [200] * 6
+
+
+def test_an_edit_that_waits_for_its_job_keeps_no_upload_waiting(tmp_path: Path) -> None:
+    inside = client(tmp_path, uploads=UploadLimits(at_once=1, at_once_per_owner=1))
+    waiting = threading.Thread(
+        target=inside.post, args=["/v1/images/edits"], kwargs={"files": {"image": ("me.jpg", SECRET)}, "data": {"prompt": "a"}}
+    )
+    with inside:
+        waiting.start()
+        jobs: list[dict[str, Any]] = []
+        while not jobs:
+            jobs = inside.get("/v1/jobs").json()["data"]
+        assert send(inside, b"another photo").status_code == 200
+        inside.delete(f"/v1/jobs/{jobs[0]['id']}")
+        waiting.join(60)
+    assert not waiting.is_alive()
 
 
 def test_an_owner_s_photos_have_a_quota_and_go_after_a_day(tmp_path: Path) -> None:
@@ -188,10 +244,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tenth.server.security.form.move_file", refuse)
+        patch.setattr("tenth.server.security.staged_photos.move_file", refuse)
         answer = send(inside, SECRET)
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
-    assert hashlib.sha256(SECRET).hexdigest() not in staged(tmp_path)
+    assert staged(tmp_path) == set()
 
 
 def body(chunks: list[bytes], seconds: float, limits: UploadLimits) -> RequestBody:
@@ -208,7 +264,7 @@ def body(chunks: list[bytes], seconds: float, limits: UploadLimits) -> RequestBo
         return {"type": "http.request", "body": await anext(messages, b""), "more_body": True}
 
     headers = [(b"transfer-encoding", b"chunked"), (b"content-type", b"multipart/form-data")]
-    return RequestBody({"type": "http", "headers": headers}, receive, limits)
+    return RequestBody({"type": "http", "path": "/v1/photos", "headers": headers}, receive, limits)
 
 
 def test_a_slow_upload_is_ended() -> None:

@@ -12,11 +12,11 @@ import pytest
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
 from tenth.server.storage import retention
-from tenth.server.storage.blobs import ORPHAN_SECONDS, Blobs
+from tenth.server.storage.blobs import ORPHAN_SECONDS, Blobs, job_holder
 from tenth.server.storage.database import GENERATION_FILE, Database
 from tenth.server.storage.pictures import Pictures
 from tenth.server.storage.retention import DAY_SECONDS, clean
-from toy_jobs import done_job, submit
+from toy_jobs import done_job, result, submit
 
 
 def age(database: Database, job: str, days: float) -> None:
@@ -35,15 +35,44 @@ def test_old_pictures_go_unless_they_are_kept(
     for job in (old, kept, failed):
         age(database, job.id, 8)
     pictures.keep(kept.pictures[1], "")
-    with database.transaction() as transaction:
-        blobs.use(transaction, b"a photo", f"job:{old.id}")
-
     assert clean(database, None) == {"pictures": 0, "jobs": 0, "files": 0, "folders": 0}
-    assert clean(database, 7) == {"pictures": 3, "jobs": 2, "files": 4, "folders": 0}
+    assert clean(database, 7) == {"pictures": 3, "jobs": 2, "files": 3, "folders": 0}
     assert [picture.id for picture in pictures.page("")] == [*young.pictures[::-1], kept.pictures[1]]
     assert [job.id for job in queue.list("")] == [waiting.id, young.id, kept.id]
     assert len([path for path in blobs.folder.rglob("*") if path.is_file()]) == 3
     assert clean(database, 7) == {"pictures": 0, "jobs": 0, "files": 0, "folders": 0}
+
+
+def test_uploads_of_a_job_go_when_it_is_done_and_a_day_after_it_ended_otherwise(
+    queue: JobQueue, leases: Leases, blobs: Blobs, database: Database, tmp_path: Path
+) -> None:
+    jobs = [submit(queue, seed) for seed in range(4)]
+    uploads = {}
+    for job in jobs:
+        with database.transaction() as transaction:
+            uploads[job.id] = blobs.path(blobs.use(transaction, job.id.encode(), job_holder(job.id)))
+    done, failed, cancelled, waiting = (uploads[job.id] for job in jobs)
+    for _ in range(2):
+        claimed = leases.claim()
+        assert claimed is not None
+        if claimed.id == jobs[0].id:
+            leases.finish(claimed, result(tmp_path, 0))
+        else:
+            leases.fail(claimed, {"found": "a"}, retry=False)
+    queue.cancel(jobs[2].id, "")
+    assert [done.exists(), failed.exists(), cancelled.exists()] == [False, True, True]
+
+    # Kept for a day: until then it may be tried again. Of one that was done before it was held nothing stays.
+    with database.transaction() as transaction:
+        blobs.use(transaction, b"held too late", job_holder(jobs[0].id))
+    assert clean(database)["files"] == 1
+    for job in jobs[1:3]:
+        age(database, job.id, 0.9)
+    assert clean(database)["files"] == 0
+    queue.retry(jobs[1].id, "")
+    age(database, jobs[2].id, 0.2)
+    assert clean(database)["files"] == 1
+    assert [failed.exists(), cancelled.exists(), waiting.exists()] == [True, False, True]
 
 
 def test_more_than_are_removed_at_once(

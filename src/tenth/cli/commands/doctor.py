@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,13 +125,7 @@ def disk() -> Iterator[CheckResult]:
 
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there, as far as this user may look."""
-    return next(path for path in (folder, *folder.absolute().parents) if _is_there(path))
-
-
-def _is_there(path: Path) -> bool:
-    with suppress(PermissionError):
-        return path.exists()
-    return False
+    return next(path for path in (folder, *folder.absolute().parents) if os.access(path, os.F_OK))
 
 
 def _free_disk(folder: Path) -> int:
@@ -191,7 +184,7 @@ def marks() -> Iterator[CheckResult]:
     elif os.environ.get(SIGNER_VARIABLE):
         detail = f"signed as {SIGNER_VARIABLE} says"
     else:
-        detail = f"signed by {key_path()}{'' if _is_there(key_path()) else ', made at first use'}"
+        detail = f"signed by {key_path()}{'' if os.access(key_path(), os.F_OK) else ', made at first use'}"
     yield CheckResult("marks", True, detail, True)
 
 

@@ -28,7 +28,7 @@ from tenth.server.api.schemas import EXAMPLE_PROMPT
 from tenth.server.services import TheServices
 
 MAX_IMAGES = 100  # batch_size times n_iter
-DEFAULT_SAMPLERS = ("", "Automatic")
+DEFAULT_SAMPLERS, DEFAULT_SCHEDULES = ("", "Automatic"), ("", "automatic")
 router = APIRouter(prefix="/sdapi/v1", tags=["a1111"])
 
 
@@ -81,6 +81,9 @@ class Txt2ImgForm(BaseModel):
             if getattr(self, name):
                 needed = "images as the model makes them are made here"
                 raise RequestError(400, f"{name} is set", needed, "Leave it out, or use /v1/jobs", param=name)
+        if (self.width is None) != (self.height is None):
+            missing = "width" if self.width is None else "height"
+            raise RequestError(400, f"a size without {missing}", "both are needed, or neither", f"Add {missing}", param=missing)
         sampler = self.sampler_name or self.sampler_index or ""
         settings: dict[str, Any] = {
             "steps": self.steps,
@@ -141,15 +144,18 @@ class SamplerView(BaseModel):
 
 def _scheduler(name: str, schedule: str) -> str:
     """Our name of A1111's sampler, whose schedule newer versions name apart. Raises RequestError for one that is not here."""
-    if name in DEFAULT_SAMPLERS:
+    wanted = schedule.casefold()
+    if name in DEFAULT_SAMPLERS and wanted in DEFAULT_SCHEDULES:
         return ""
-    full = f"{name} {schedule}".casefold()
+    full = (SCHEDULERS[name].a1111_name if name in SCHEDULERS else name).casefold()
+    if wanted not in DEFAULT_SCHEDULES and not full.endswith(f" {wanted}"):
+        full = f"{full} {wanted}"
     names = {sampler.a1111_name.casefold(): key for key, sampler in SCHEDULERS.items()}
-    found = names.get(full) or names.get(name.casefold()) or (name if name in SCHEDULERS else None)
-    if found is None:
+    if full not in names:
         known = ", ".join(sampler.a1111_name for sampler in SCHEDULERS.values())
-        raise RequestError(400, f"the sampler {name!r:.100}", f"choose one of: {known}", "Correct it", param="sampler_name")
-    return found
+        found = f"the sampler {name!r:.100}" + (f" with the schedule {schedule!r:.100}" if schedule else "")
+        raise RequestError(400, found, f"choose one of: {known}", "Correct it", param="sampler_name")
+    return names[full]
 
 
 @router.post("/txt2img", response_model=Txt2ImgResponse)

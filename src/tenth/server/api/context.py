@@ -25,5 +25,10 @@ async def settings_of(request: Request) -> ServerSettings:
     return settings
 
 
+def is_https(request: Request) -> bool:
+    """Whether the client speaks TLS: with this server, or with a proxy before it, which says so."""
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").partition(",")[0].strip() == "https"
+
+
 Owner = Annotated[str, Depends(owner_of)]
 Settings = Annotated[ServerSettings, Depends(settings_of)]

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from tenth.core.errors import InputError
 from tenth.core.wording import shorten
 from tenth.server.security.headers import SECURITY_HEADERS
-from tenth.server.storage.database import is_disk_full
+from tenth.server.storage.database import database_code, is_busy, is_disk_full
 
 # status -> code of the error
 CODES = {
@@ -35,6 +35,7 @@ CODES = {
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
     HTTPStatus.INSUFFICIENT_STORAGE: "disk_full",
 }
+BUSY_RETRY_SECONDS = 5  # after which a database that another process writes to may be free
 NEEDED = "needed: "  # begins the second part of some messages; the key of that part says so already
 # status -> type, where it is not "invalid_request_error"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -74,7 +75,8 @@ def error_response(problem: InputError, data: Path | None = None) -> JSONRespons
         "needed": needed.removeprefix(NEEDED),
         "action": action,
     }
-    headers = {"Retry-After": str(max(1, round(wait)))} if (wait := getattr(problem, "retry_after", None)) is not None else {}
+    wait = getattr(problem, "retry_after", BUSY_RETRY_SECONDS if is_busy(problem) else None)
+    headers = {} if wait is None else {"Retry-After": str(max(1, round(wait)))}
     return JSONResponse({"error": error}, status, SECURITY_HEADERS | headers)  # a fault of ours passes no gate
 
 
@@ -98,7 +100,16 @@ def add_error_answers(app: FastAPI, data: Path) -> None:
 def _status(problem: InputError) -> int:
     if getattr(problem, "retry_after", None) is not None and not isinstance(problem, RequestError):
         return 429  # a queue that is full
-    return int(getattr(problem, "status", 507 if is_disk_full(problem) else 400))
+    return int(getattr(problem, "status", _status_of_cause(problem)))
+
+
+def _status_of_cause(problem: InputError) -> int:
+    """Of an error without a status of its own: a disk or database that fails is none of the request's."""
+    if is_disk_full(problem):
+        return 507
+    if is_busy(problem):
+        return 503
+    return 500 if database_code(problem) else 400
 
 
 def _in_three_parts(problem: Exception) -> InputError:

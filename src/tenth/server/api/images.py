@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from tenth.core.config import from_table
 from tenth.core.errors import InputError
 from tenth.experiments.generation.request import ImageRequest
-from tenth.server.api.context import Owner
+from tenth.server.api.context import Owner, is_https
 from tenth.server.api.errors import RequestError, error_response
 from tenth.server.api.events import HEARTBEAT_SECONDS, ended, ordered, raise_failure
 from tenth.server.api.info import PERSON_PREFIX
@@ -152,6 +152,9 @@ async def edit_images(request: Request, photos: Photos, owner: Owner, services: 
     if form.model.startswith(PERSON_PREFIX):
         found, needed = f"photos and the model {form.model!r:.100}", "a saved person has photos already"
         raise RequestError(400, found, needed, "Use /v1/images/generations", param="model")
+    if form.model and form.base_model:
+        found, needed = f"the models {form.model!r:.100} and {form.base_model!r:.100}", "one is needed"
+        raise RequestError(400, found, needed, "Leave out base_model: with photos, model is the same", param="base_model")
     order = Order(form.to_request(form.model or form.base_model), photos=tuple(hashes))
     return await _answer(services, owner, order, form, request)
 
@@ -161,13 +164,13 @@ async def _answer(
 ) -> ImagesResponse | Response:
     """The pictures of an order once they are there, or a stream of events."""
     if options.stream:
-        events = _events(services, owner, order, options.partial_images, request)
+        events = _events(services, owner, order, options, request)
         return EventSourceResponse(events, ping=HEARTBEAT_SECONDS)
     job = await ended(services, owner, order, request)
     if job is None:
         return Response(status_code=499)  # which nobody reads
-    as_url = options.response_format == "url"
-    data = [await run_in_threadpool(_picture, services, owner, each, request if as_url else None) for each in job.pictures]
+    from_address = request if options.response_format == "url" else None
+    data = [await run_in_threadpool(_picture, services, owner, each, from_address) for each in job.pictures]
     return ImagesResponse(created=int(job.created), data=data)
 
 
@@ -188,14 +191,17 @@ def _picture(services: Services, owner: str, picture_id: str, request: Request |
     picture, content = made_picture(services, owner, picture_id)
     if request is None:
         return OpenAIImage(b64_json=content, seed=picture.seed, id=picture.id)
-    return OpenAIImage(url=str(request.url_for("get_image", id=picture.id)), seed=picture.seed, id=picture.id)
+    url = request.url_for("get_image", id=picture.id)
+    url = url.replace(scheme="https") if is_https(request) else url
+    return OpenAIImage(url=str(url), seed=picture.seed, id=picture.id)
 
 
 async def _events(
-    services: Services, owner: str, order: Order, partial_images: int, request: Request
+    services: Services, owner: str, order: Order, options: ImageOptions, request: Request
 ) -> AsyncIterator[ServerSentEvent]:
     """OpenAI's events: previews as they come, then each picture. An error is an event too, as the status is sent already."""
     kind = "image_generation" if order.person else "image_edit"
+    from_address = request if options.response_format == "url" else None
     previews: list[bytes] = []
     try:
         async with aclosing(ordered(services, owner, order, request)) as jobs:
@@ -203,19 +209,19 @@ async def _events(
                 raise_failure(job)
                 if job.status in ENDED:
                     for picture_id in job.pictures:
-                        picture = await run_in_threadpool(_picture, services, owner, picture_id, None)
-                        yield _event(f"{kind}.completed", picture.b64_json, usage=USAGE | DETAILS)
-                elif len(previews) < partial_images:
+                        picture = await run_in_threadpool(_picture, services, owner, picture_id, from_address)
+                        yield _event(f"{kind}.completed", **picture.model_dump(exclude_none=True), usage=USAGE | DETAILS)
+                elif len(previews) < options.partial_images:
                     preview = await run_in_threadpool(services.queue.preview, job.id, owner)
                     if preview is not None and preview not in previews:
                         encoded = base64.b64encode(preview).decode()
-                        yield _event(f"{kind}.partial_image", encoded, partial_image_index=len(previews))
+                        yield _event(f"{kind}.partial_image", b64_json=encoded, partial_image_index=len(previews))
                         previews.append(preview)
     except InputError as problem:
         body = bytes(error_response(problem, services.settings.data).body).decode()
         yield ServerSentEvent(body, event="error")
 
 
-def _event(name: str, b64_json: str | None, **more: Any) -> ServerSentEvent:
-    picture = {"b64_json": b64_json, "background": "opaque", "output_format": "png", "quality": "auto", "size": "auto"}
+def _event(name: str, **more: Any) -> ServerSentEvent:
+    picture = {"background": "opaque", "output_format": "png", "quality": "auto", "size": "auto"}
     return JSONServerSentEvent({"type": name, "created_at": int(time.time()), **picture, **more}, event=name)

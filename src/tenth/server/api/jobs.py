@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from tenth.server.api.photos import staged_photo
 from tenth.server.api.schemas import JobForm, JobPage, JobView
 from tenth.server.queue.job import Job, JobStatus, KeyReused
 from tenth.server.services import Services, TheServices
+from tenth.server.storage.blobs import job_holder
 from tenth.server.webhooks import add_webhook, check_webhook
 
 IMAGES_KIND = "images"  # of a job
@@ -63,7 +64,7 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
     payload = {"person": order.person, "photos": list(order.photos), "request": to_table(request)}
 
     # Uploads are the job's from now on, and not gone after a day: held by nobody else's name until the job is there.
-    files = [*order.photos, *filter(None, (request.image, request.mask))]
+    files = _uploads(payload)
     holder = f"submission:{secrets.token_hex(16)}"
     services.queue.require_room(owner, IMAGES_KIND, payload, order.person, order.client_key)
     job = None
@@ -83,9 +84,15 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
             with services.database.transaction() as transaction:
                 if job is not None:
                     for sha256 in files:
-                        services.blobs.share(transaction, sha256, f"job:{job.id}")
+                        services.blobs.share(transaction, sha256, job_holder(job.id))
                 services.blobs.release(transaction, holder)
             services.blobs.remove_unused()
+
+
+def _uploads(payload: Mapping[str, Any]) -> list[str]:
+    """The sha256 of the uploads that a job needs: photos of a person, an image to start from, its mask."""
+    request = payload.get("request", {})
+    return [*payload.get("photos", ()), *filter(None, (request.get(name) for name in ("image", "mask")))]
 
 
 def _hold(services: Services, owner: str, hashes: Sequence[str], holder: str) -> None:
@@ -192,7 +199,10 @@ def cancel_job(id: Id, owner: Owner, services: TheServices) -> JobView:  # noqa:
 @router.post("/v1/jobs/{id}/retry")
 def retry_job(id: Id, owner: Owner, services: TheServices) -> JobView:  # noqa: A002
     """Try a job again that failed or was cancelled; where an equal one waits or runs already, the answer is that one."""
-    known_job(services, owner, id)
+    job = known_job(services, owner, id)
+    if job.status in ("failed", "cancelled") and not set(_uploads(job.payload)) <= set(services.blobs.held(job_holder(id))):
+        found, needed = "the photos of this job were removed a day after it ended", "photos that are there are needed"
+        raise RequestError(409, found, needed, "Send them again, and submit a new job")
     return job_view(services, services.queue.retry(id, owner) or known_job(services, owner, id))
 
 

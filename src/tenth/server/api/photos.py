@@ -52,8 +52,7 @@ async def read_photo_form(
 
     names: of the fields with photos. Raises RequestError for a form that is none or too large, PhotoError without usable photo.
     """
-    form = await photos.receive(request, owner)
-    rows = await photos.inspect(_photos_in(form, names))
+    form, rows = await _inspected(request, photos, owner, names)
     if not any(row["accepted"] for row in rows):
         first = rows[0]
         raise PhotoError(first["code"], f"{first['file']}: {first['reason']}", "a usable photo is needed", "Send others")
@@ -63,7 +62,7 @@ async def read_photo_form(
 @router.post("/v1/photos")
 async def upload(request: Request, photos: Photos, owner: Owner) -> list[PhotoView]:
     """Stage the photos of a form, field `photo`, and say of each whether it can be used, why not, and where the face is."""
-    rows = await photos.inspect(_photos_in(await photos.receive(request, owner), [FIELD]))
+    _, rows = await _inspected(request, photos, owner, [FIELD])
     return [PhotoView.model_validate(row) for row in rows]
 
 
@@ -74,6 +73,16 @@ def thumbnail(sha256: str, photos: Photos, owner: Owner) -> FileResponse:
     if path is None:
         raise not_found("photo", sha256)
     return FileResponse(path, media_type="image/png")
+
+
+async def _inspected(
+    request: Request, photos: StagedPhotos, owner: str, names: Collection[str]
+) -> tuple[Form, list[dict[str, Any]]]:
+    """A form and the verdicts on its photos, which are in the fields of these names; then others may send theirs."""
+    async with photos.received(request, owner) as form:
+        rows = await photos.inspect(_photos_in(form, names))
+    request.state.end_upload()
+    return form, rows
 
 
 def _photos_in(form: Form, names: Collection[str]) -> list[Any]:

@@ -12,11 +12,13 @@ import socket
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 
+from tenth.core.errors import DataError
 from tenth.server.queue.job import MAX_ATTEMPTS, Job, JobCancelled, JobResult, LeaseLost, to_json
 from tenth.server.queue.job_rows import update_job
-from tenth.server.storage.blobs import Blobs
+from tenth.server.storage.blobs import Blobs, job_holder
 from tenth.server.storage.database import Database
 from tenth.server.storage.pictures import Pictures, read_picture
 
@@ -87,6 +89,7 @@ class Leases:
     def finish(self, job: Job, result: JobResult) -> Job:
         """Make a job done and register its pictures, all or nothing. Raises JobStopped if it is this worker's no more.
 
+        The photos that were uploaded for it are its no longer, and go unless somebody else's: nothing is made of them again.
         Raises DataError if the disk is full or a picture is no PNG: then the job is this worker's still.
         """
         contents = [read_picture(picture.path) for picture in result.pictures]
@@ -95,8 +98,12 @@ class Leases:
         with self.database.transaction() as transaction:
             self._require(transaction, job)
             self.pictures.add(transaction, job, result.pictures, contents)
+            self.pictures.blobs.release(transaction, job_holder(job.id))
             changes = {"status": "done", "finished": time.time(), "error": None, "num_pictures": len(contents)}
-            return update_job(transaction, job.id, **changes, **NO_LEASE, result=to_json(result.values))
+            done = update_job(transaction, job.id, **changes, **NO_LEASE, result=to_json(result.values))
+        with suppress(DataError):  # of a disk that refuses: the job is done, and the next to remove files removes these
+            self.pictures.blobs.remove_unused()
+        return done
 
     def fail(self, job: Job, error: Mapping[str, str], *, retry: bool) -> Job:
         """End an attempt; retry: unless it was the last one, the job is queued again. Raises JobStopped as `finish`."""

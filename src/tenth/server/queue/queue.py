@@ -117,6 +117,7 @@ class JobQueue:
             if active is not None:
                 return active
             self._check_room(transaction)
+            transaction.execute("UPDATE webhooks SET attempts = 0, next = 0 WHERE job = ?", (job.id,))  # of its next end
             return update_job(transaction, job.id, **changes)
 
     def position(self, job: Job) -> int | None:

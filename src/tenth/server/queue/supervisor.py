@@ -12,10 +12,10 @@ import subprocess
 import threading
 import time
 import traceback
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenth.core.errors import TenthError
 from tenth.core.workers.processes import start_process, stop_processes
 from tenth.server.queue.leases import LEASE_SECONDS
 from tenth.server.storage.database import Database
@@ -23,6 +23,7 @@ from tenth.server.storage.retention import clean
 
 WATCH_SECONDS = 0.1
 MAX_DELAY = 30.0  # seconds before a worker is started again that cannot begin
+MAX_DOUBLINGS = 5  # of a second, until it is as long
 CLEAN_SECONDS = 3600.0
 
 
@@ -43,6 +44,11 @@ class _Place:
     process: subprocess.Popen[bytes] | None = None
     failures: int = 0
     start_at: float = 0.0
+
+    @property
+    def delay(self) -> float:
+        """Seconds before the next one is started."""
+        return min(MAX_DELAY, 2.0 ** min(self.failures - 1, MAX_DOUBLINGS)) if self.failures else 0.0
 
 
 class Supervisor:
@@ -79,8 +85,17 @@ class Supervisor:
                 if place.process is not None and place.process.poll() is not None:
                     self._bury(place)
                 if place.process is None and time.monotonic() >= place.start_at:
-                    place.process = self._start_worker()
+                    self._fill(place)
             self._stopping.wait(WATCH_SECONDS)
+
+    def _fill(self, place: _Place) -> None:
+        """Start a worker; where the system refuses a process, later again: this thread lives as long as the server."""
+        try:
+            place.process = self._start_worker()
+        except Exception:  # noqa: BLE001 - said in the log
+            traceback.print_exc()
+            place.failures += 1
+            place.start_at = time.monotonic() + place.delay
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
         arguments = [str(self.folder), "--executor", self.config.executor]
@@ -95,16 +110,14 @@ class Supervisor:
         if place.process.stdin is not None:
             place.process.stdin.close()
         place.failures = place.failures + 1 if place.process.returncode > 0 else 0
-        delay = min(MAX_DELAY, 2.0 ** (place.failures - 1)) if place.failures else 0.0
-        place.process, place.start_at = None, time.monotonic() + delay
+        place.process, place.start_at = None, time.monotonic() + place.delay
 
     def _clean(self) -> None:
         while not self._stopping.is_set():
             try:
-                database = Database(self.folder)
-                clean(database, self.config.retention_days)
-                database.close()
-            except (TenthError, OSError):  # such as a full disk: the next time may succeed
+                with closing(Database(self.folder)) as database:
+                    clean(database, self.config.retention_days)
+            except Exception:  # noqa: BLE001 - such as a full disk, or a damaged file: the next time may succeed
                 traceback.print_exc()
             self._stopping.wait(CLEAN_SECONDS)
 

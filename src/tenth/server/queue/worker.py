@@ -15,20 +15,24 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import cast
 
-from tenth.core.errors import InputError, TenthError
+from tenth.core.errors import CheckpointError, InputError, TenthError
+from tenth.core.files.claims import exclusive_folder
 from tenth.core.workers.processes import end_with_parent
 from tenth.server.queue.job import Executor, Job, JobStopped
 from tenth.server.queue.leases import LEASE_SECONDS, Leases, worker_name
 from tenth.server.queue.reporter import LeaseReporter, heartbeat
-from tenth.server.storage.database import Database, is_disk_full
+from tenth.server.storage.database import Database, database_code, is_busy, is_disk_full
 
 IDLE_SECONDS = 0.1  # between two looks whether a job waits
 WHEN_IDLE = "drop_forgotten"  # of the executor's module, if it has one: what was kept in memory of people who were forgotten
-DISK_SECONDS = 10.0  # after which a job that waits for room on the disk is tried again
+DISK_SECONDS = 10.0  # after which a job is tried again that waits for room on the disk, or for a database that is busy
+FOLDER_SECONDS = 2.0  # or for a worker that lost the job, and has not noticed yet
+GOES_ON = "the job goes on by itself then"
 MAX_FOUND_CHARS = 500
 
 
@@ -84,8 +88,8 @@ class Worker:
             self._record(lambda: self.leases.postpone(job, None, 0))
         except Exception as problem:  # noqa: BLE001 - whatever an executor raises is said in its job
             error = describe(problem)
-            if is_disk_full(problem):
-                error["action"] = "Make room: the job goes on by itself then"
+            if is_disk_full(problem) or is_busy(problem):
+                error["action"] = f"{'Wait' if is_busy(problem) else 'Make room'}: {GOES_ON}"
                 self._record(lambda: self.leases.postpone(job, error, DISK_SECONDS))
             else:
                 if error["code"] == "internal":
@@ -94,8 +98,15 @@ class Worker:
         remove_job_folder(self.database, job.id)
 
     def _execute(self, job: Job) -> None:
-        with heartbeat(self.leases, job, self.lease_seconds):
+        with ExitStack() as stack:
+            stack.enter_context(heartbeat(self.leases, job, self.lease_seconds))
             reporter = LeaseReporter(self.leases, job, self.lease_seconds)
+            try:
+                stack.enter_context(exclusive_folder(reporter.folder))
+            except CheckpointError as problem:  # somebody who had the job before is still at work
+                error = describe(problem) | {"action": f"Wait: {GOES_ON}"}
+                self._record(lambda: self.leases.postpone(job, error, FOLDER_SECONDS))
+                return
             try:
                 self._executing = True
                 if self._stopping:
@@ -137,7 +148,7 @@ def remove_job_folder(database: Database, job_id: str) -> None:
 
 def describe(problem: Exception) -> dict[str, str]:
     """An error in three parts, and whether it is the input's or internal."""
-    if isinstance(problem, InputError):
+    if isinstance(problem, InputError) and not database_code(problem):
         return {"found": problem.found, "needed": problem.needed, "action": problem.action, "code": "input"}
     return {
         "found": f"{type(problem).__name__}: {problem}"[:MAX_FOUND_CHARS],

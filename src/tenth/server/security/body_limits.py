@@ -15,6 +15,7 @@ from tenth.server.api.errors import RequestError
 from tenth.server.settings import MB, UploadLimits
 
 FORM = "multipart/form-data"
+FORM_PATHS = ("/v1/photos", "/v1/images/edits")  # which read a form while it streams, into files
 RETRY_SECONDS = 5  # after which an upload may find room
 MAX_DIGITS = 15  # of a length
 SMALL_BYTES, SMALL_SECONDS = 1 << 14, 0.1
@@ -24,13 +25,13 @@ LINGER_SECONDS = 2.0  # for which the rest of a refused body is read: a client t
 class RequestBody:
     """The body of one request. `receive` raises RequestError where it is too large or too slow.
 
-    complete: whether all of it is here. is_form: whether it may be as large as photos are.
+    complete: whether all of it is here. is_form: whether it may be as large as photos are, which no header alone decides.
     """
 
     def __init__(self, scope: Scope, receive: Receive, limits: UploadLimits) -> None:
         headers = Headers(scope=scope)
         self._receive, self.limits = receive, limits
-        self.is_form = headers.get("content-type", "").lower().startswith(FORM)
+        self.is_form = scope["path"] in FORM_PATHS and headers.get("content-type", "").lower().startswith(FORM)
         self.max_bytes = limits.request_bytes if self.is_form else limits.json_bytes
         self.complete = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
         self.num_bytes, self.seconds = 0, 0.0  # so far; seconds: waited for the client, not for this server

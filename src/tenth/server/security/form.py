@@ -18,7 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from tenth.core.errors import DataError
-from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, explain_os_errors, move_file
+from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, explain_os_errors
 from tenth.core.wording import printable
 from tenth.server.api.errors import RequestError
 from tenth.server.settings import MB, UploadLimits
@@ -29,7 +29,10 @@ Reserve = Callable[[int], None]  # of bytes before they are written; raises Requ
 
 @dataclass(frozen=True)
 class UploadedFile:
-    """A file of a form: its field, the name that its sender gave it, the sha256 of its bytes, and where it is."""
+    """A file of a form: its field, the name that its sender gave it, the sha256 of its bytes, and where it is.
+
+    The path has a name that nobody can guess or ask for; only what was looked at gets that of its sha256.
+    """
 
     field: str
     name: str
@@ -103,13 +106,9 @@ class FormReader:
                     self._file.write(content)
                 continue
 
-            # Its name is its content's, whatever its sender called it.
             self._file = None
             self._open.close()
-            path = self.folder / self._digest.hexdigest()
-            with explain_os_errors(path):
-                move_file(self._partial, path)
-            self.form.files.append(UploadedFile(part.field, part.file_name or "", path.name, path))
+            self.form.files.append(UploadedFile(part.field, part.file_name or "", self._digest.hexdigest(), self._partial))
 
     def close(self) -> None:
         """Remove what is half written."""

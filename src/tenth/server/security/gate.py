@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -25,7 +25,10 @@ HEALTH = "/health"  # without a token and a limit: who watches the server asks i
 
 
 class Gate:
-    """An application behind the checks of host, origin, token, rate and size. Sets request.state.owner."""
+    """An application behind the checks of host, origin, token, rate and size.
+
+    Sets request.state.owner, and request.state.end_upload: what a route calls once it has read and looked at its photos.
+    """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, users: Users) -> None:
         rates = settings.rates
@@ -65,7 +68,10 @@ class Gate:
             body.check_length()
             if scope["method"] not in SAFE_METHODS:
                 await self.await_turn()
-            with self.uploads.slot(client) if body.is_form else nullcontext():
+            with ExitStack() as upload:
+                if body.is_form:
+                    upload.enter_context(self.uploads.slot(client))
+                scope["state"]["end_upload"] = upload.close
                 await self.app(scope, body.receive, answer)
         except RequestError as problem:
             await error_response(problem)(scope, receive, answer)
@@ -91,9 +97,8 @@ class Gate:
         address = network_of((scope.get("client") or ("",))[0])
         client = f"address {address}"
         if self.users.hashes and not (path in OPEN_PATHS or path.startswith(OPEN_FOLDER)):
-            owner = self.owner_of(Request(scope))
+            owner = self.owner_of(Request(scope), client)
             if owner is None:
-                self._limit(self.failures, client)
                 found, needed = "no valid token", "this server's token is needed, as `Authorization: Bearer TOKEN`"
                 raise RequestError(401, found, needed, "Give the token that `tenth serve` printed")
             scope["state"]["owner"] = owner
@@ -103,14 +108,32 @@ class Gate:
         self._limit(self.reads if method in SAFE_METHODS else self.changes, client)
         return client
 
-    def owner_of(self, request: Request) -> str | None:
-        """The user whose token or cookie a request has; None if it has none that holds."""
+    def owner_of(self, request: Request, client: str) -> str | None:
+        """The user whose token or cookie a request has; None if it has none that holds.
+
+        Raises RequestError after too many wrong ones, and for a token before it is looked at: an answer would confirm a guess.
+        A cookie has the server's own signature, which nobody guesses.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        cookie = request.cookies.get(SESSION_COOKIE, "")
         if hmac.compare_digest(scheme.lower().encode(), b"bearer"):
-            return self.users.owner(token.strip())
-        return self.users.session_owner(request.cookies.get(SESSION_COOKIE, ""))
+            self._refuse_for(self.failures, self.failures.wait(client))
+            owner = self.users.owner(token.strip())
+        elif cookie:
+            owner = self.users.session_owner(cookie)
+        else:
+            self._limit(self.reads if request.method in SAFE_METHODS else self.changes, client)
+            return None
+        if owner is None:
+            self._limit(self.failures, client)
+        return owner
 
     def _limit(self, rate: RateLimit, client: str) -> None:
-        if wait := rate.take(client):
+        self._refuse_for(rate, rate.take(client))
+
+    @staticmethod
+    def _refuse_for(rate: RateLimit, wait: float) -> None:
+        """Raises RequestError if there are seconds to wait."""
+        if wait:
             needed = f"at most {rate.per_second:g} a second are taken, {rate.at_once:,} at once"
             raise RequestError(429, "too many requests", needed, "Wait a moment", retry_after=wait)

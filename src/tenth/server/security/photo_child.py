@@ -60,22 +60,39 @@ class PhotoChild:
     async def _ask(self, names: Mapping[Path, str]) -> dict[Path, dict[str, Any]] | None:
         """The verdicts; None if the process died or took too long."""
         async with self._lock:
+            start_seconds = 0 if self._is_running else START_SECONDS
             process = await self._started()
-            assert process.stdin is not None
-            assert process.stdout is not None
             try:
-                async with asyncio.timeout(START_SECONDS + self.limits.seconds * len(names)):
-                    process.stdin.write(json.dumps([[str(path), name] for path, name in names.items()]).encode() + b"\n")
-                    await process.stdin.drain()
-                    line = await process.stdout.readline()
-                answer: dict[str, dict[str, Any]] = json.loads(line)
+                answer = await self._answer(process, names, start_seconds)
                 return {path: answer[str(path)] for path in names}
-            except (TimeoutError, OSError, ValueError, LookupError):  # ValueError: no line, or half of one
+            except (TimeoutError, OSError, ValueError, LookupError, TypeError):  # no line, half of one, or another
                 await self._kill()
                 return None
             except asyncio.CancelledError:
                 await self._kill()  # whoever asks next must not read this answer
                 raise
+
+    async def _answer(self, process: asyncio.subprocess.Process, names: Mapping[Path, str], start_seconds: float) -> Any:
+        """What the process says of the photos. Raises TimeoutError, OSError or ValueError.
+
+        It says null for each photo that it has opened, so that each has its own time; then all are compared.
+        """
+        assert process.stdin is not None
+        assert process.stdout is not None
+        async with asyncio.timeout(start_seconds + self.limits.seconds):
+            process.stdin.write(json.dumps([[str(path), name] for path, name in names.items()]).encode() + b"\n")
+            await process.stdin.drain()
+            answer = json.loads(await process.stdout.readline())
+        for left in range(len(names) - 1, -1, -1):
+            if answer is not None:
+                break
+            async with asyncio.timeout(self.limits.seconds * (1 if left else len(names))):
+                answer = json.loads(await process.stdout.readline())
+        return answer
+
+    @property
+    def _is_running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self.process is None or self.process.returncode is not None:

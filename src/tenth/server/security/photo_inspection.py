@@ -1,6 +1,7 @@
 """What the photo child runs: paths of photos in, verdicts out, a line of JSON each; limited in memory.
 
-`python -m tenth.server.security.photo_inspection BYTES`. It ends when its input does.
+`python -m tenth.server.security.photo_inspection BYTES`. It ends when its input does. Before the verdicts there is a line
+`null` for each photo that was opened.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,22 +36,28 @@ def main(max_bytes: int) -> None:
     limit_resources(max_bytes)
     for line in sys.stdin:
         names = {Path(path): name for path, name in json.loads(line)}
-        print(json.dumps(inspect(names)), file=answers, flush=True)
+        verdicts = inspect(names, lambda: print("null", file=answers, flush=True))
+        print(json.dumps(verdicts), file=answers, flush=True)
 
 
-def inspect(names: dict[Path, str]) -> dict[str, dict[str, Any]]:
+def inspect(names: dict[Path, str], on_opened: Callable[[], None]) -> dict[str, dict[str, Any]]:
     """A verdict on each photo by its path, as `PhotoChild.inspect` gives it; a thumbnail is written beside each photo.
 
-    No descriptor is kept: the photos may be anybody's, and nobody may ever use them.
+    on_opened: called after each photo. No descriptor is kept: the photos may be anybody's, and nobody may ever use them.
     """
+    sizes: list[tuple[int | None, int | None]] = []
+    for path in names:
+        size: tuple[int | None, int | None] = (None, None)
+        with suppress(PhotoError):
+            size = _write_thumbnail(path)
+        sizes.append(size)
+        on_opened()
     verdicts = inspect_entries(names, face_descriptor)
-    return {str(path): _row(path, verdict, names[path]) for path, verdict in zip(names, verdicts, strict=True)}
+    rows = zip(names.items(), verdicts, sizes, strict=True)
+    return {str(path): _row(path, verdict, name, size) for (path, name), verdict, size in rows}
 
 
-def _row(path: Path, verdict: PhotoVerdict, name: str) -> dict[str, Any]:
-    size: tuple[int | None, int | None] = (None, None)
-    with suppress(PhotoError):
-        size = _write_thumbnail(path)
+def _row(path: Path, verdict: PhotoVerdict, name: str, size: tuple[int | None, int | None]) -> dict[str, Any]:
     reason = verdict.reason.replace(path.name, name)
     if verdict.accepted:
         reason = " ".join(verdict.warnings)

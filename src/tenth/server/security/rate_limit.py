@@ -19,14 +19,26 @@ class RateLimit:
 
     def take(self, client: str) -> float:
         """Count a request. Returns 0 if it may be made, else the seconds until one may; it is not counted then."""
-        now = self.clock()
-        left, then = self._buckets.pop(client, (float(self.at_once), now))
-        left = min(self.at_once, left + (now - then) * self.per_second)
-        wait = 0.0 if left >= 1 else (1 - left) / self.per_second
-        self._buckets[client] = (left - (wait == 0), now)
+        left = self._left(client)
+        wait = self._wait(left)
+        self._buckets.pop(client, None)
+        self._buckets[client] = (left - (wait == 0), self.clock())
         if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
         return wait
+
+    def wait(self, client: str) -> float:
+        """As `take`, but it counts nothing."""
+        return self._wait(self._left(client))
+
+    def _left(self, client: str) -> float:
+        """How many requests a client may make now."""
+        now = self.clock()
+        left, then = self._buckets.get(client, (float(self.at_once), now))
+        return min(self.at_once, left + (now - then) * self.per_second)
+
+    def _wait(self, left: float) -> float:
+        return 0.0 if left >= 1 else (1 - left) / self.per_second
 
 
 def network_of(address: str) -> str:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from tenth.server.api.context import is_https
 from tenth.server.api.errors import RequestError
 from tenth.server.security.hosts import OWN_SITES
 from tenth.server.security.users import SESSION_COOKIE, SESSION_SECONDS, Users
@@ -51,8 +52,7 @@ def _with_cookie(response: Response, request: Request, token: str) -> Response:
     if users.hashes and owner is None:
         raise RequestError(401, "this token is not valid", "the token that `tenth serve` printed is needed", "Copy it whole")
     if owner is not None:
-        secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
         response.set_cookie(
-            SESSION_COOKIE, users.session(owner), SESSION_SECONDS, httponly=True, samesite="strict", secure=secure
+            SESSION_COOKIE, users.session(owner), SESSION_SECONDS, httponly=True, samesite="strict", secure=is_https(request)
         )
     return response

@@ -25,6 +25,7 @@ from tenth.server.settings import ServerSettings
 TOKEN_BYTES = 32
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # also a folder's name
 SHA256 = re.compile(r"[0-9a-f]{64}")
+TOKEN = re.compile(r"[!-~]{1,500}")  # what a header can carry, and the login's address takes
 SESSION_COOKIE, SESSION_SECONDS = "tenth_session", 30 * 24 * 3600
 KEY_FILE = "session.key"  # in the data folder: what cookies are signed with
 
@@ -66,7 +67,15 @@ class Users:
 
 
 def load_users(settings: ServerSettings) -> Users:
-    """The users of a server. Raises DataError if their file cannot be read, or there are both users and a token."""
+    """The users of a server. Raises DataError if their file cannot be read, or there are both users and a token.
+
+    And for a token that no client could send.
+    """
+    if settings.token and not TOKEN.fullmatch(settings.token):
+        found, needed = "a token with other characters or more", "up to 500 letters, digits and signs of ASCII are needed"
+        raise DataError(
+            found, needed, "Choose another TENTH_TOKEN, or `token` of the settings; `openssl rand -hex 32` makes one"
+        )
     if settings.users is None:
         return Users({"": _sha256(settings.token)} if settings.token else {}, _session_key(settings.data))
     if settings.token:

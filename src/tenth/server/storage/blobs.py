@@ -34,6 +34,11 @@ def blob_path(data: Path, sha256: str) -> Path:
     return data / BLOBS_FOLDER / sha256[:2] / sha256
 
 
+def job_holder(job_id: str) -> str:
+    """The holder of the photos that were uploaded for a job, until it is done, or ended otherwise a day ago."""
+    return f"job:{job_id}"
+
+
 class Blobs:
     """The files of a data folder."""
 

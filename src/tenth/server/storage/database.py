@@ -191,15 +191,27 @@ def change_number(transaction: sqlite3.Connection) -> int:
     return int(transaction.execute("UPDATE counter SET value = value + 1 RETURNING value").fetchone()[0])
 
 
-def is_disk_full(problem: BaseException | None) -> bool:
+def is_disk_full(problem: BaseException) -> bool:
     """Whether an error, or the one behind it, is a disk that takes no more."""
-    while problem is not None:
-        if isinstance(problem, OSError) and problem.errno in DISK_FULL_ERRNOS:
-            return True
-        if isinstance(problem, sqlite3.Error) and error_code(problem) in DISK_ERRORS:
-            return True
-        problem = problem.__cause__
-    return False
+    full = (each for each in _with_causes(problem) if isinstance(each, OSError) and each.errno in DISK_FULL_ERRNOS)
+    return any(full) or database_code(problem) in DISK_ERRORS
+
+
+def is_busy(problem: BaseException) -> bool:
+    """Whether an error, or the one behind it, is a database to which another process writes for long."""
+    return database_code(problem) == sqlite3.SQLITE_BUSY
+
+
+def database_code(problem: BaseException) -> int:
+    """SQLite's primary code of an error, or of the one behind it; 0 if a database is not what failed."""
+    return next((error_code(each) for each in _with_causes(problem) if isinstance(each, sqlite3.Error)), 0)
+
+
+def _with_causes(problem: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = problem
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def explain_database_errors(path: Path) -> AbstractContextManager[None]:

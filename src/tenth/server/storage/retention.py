@@ -7,7 +7,7 @@ import sys
 import time
 
 from tenth.core.files.claims import list_entries
-from tenth.server.storage.blobs import Blobs
+from tenth.server.storage.blobs import Blobs, job_holder
 from tenth.server.storage.database import GENERATION_FILE, Database
 from tenth.server.storage.pictures import Pictures
 
@@ -17,6 +17,7 @@ OLDER_DATABASE = (
     "{} is older than the files beside it; pictures that it does not know stay, and forgetting a person does not find them. "
     "Put the newer one back, or remove {}: then they go an hour later."
 )
+UPLOAD_SECONDS = DAY_SECONDS  # for which a job that failed or was cancelled keeps its uploads: it may be tried again
 ENDED = "status IN ('done', 'failed', 'cancelled')"
 
 
@@ -32,6 +33,7 @@ def clean(database: Database, retention_days: float | None = None) -> dict[str, 
         without_picture = "NOT EXISTS (SELECT 1 FROM pictures WHERE job = jobs.id)"
         while more := remove_jobs(database, blobs, f"{ENDED} AND finished < ? AND {without_picture} LIMIT ?", before, BATCH)[0]:
             removed["jobs"] += more
+    _release_uploads(blobs)
     removed["files"] += blobs.remove_expired()
     if database.next_generation():
         removed["files"] += blobs.remove_orphans()
@@ -50,9 +52,18 @@ def remove_jobs(database: Database, blobs: Blobs, condition: str, *values: objec
             rows = transaction.execute("DELETE FROM pictures WHERE job = ? RETURNING id", (job,)).fetchall()
             pictures += [row[0] for row in rows]
             transaction.execute("DELETE FROM jobs WHERE id = ?", (job,))
-        for holder in (*(f"picture:{picture}" for picture in pictures), *(f"job:{job}" for job in jobs)):
+        for holder in (*(f"picture:{picture}" for picture in pictures), *map(job_holder, jobs)):
             blobs.release(transaction, holder)
     return len(jobs), len(pictures)
+
+
+def _release_uploads(blobs: Blobs) -> None:
+    """Release the photos that were uploaded for jobs which need them no more. Call `blobs.remove_unused` then."""
+    unneeded = "status = 'done' OR (status IN ('failed', 'cancelled') AND finished < ?)"
+    query = f"SELECT holder FROM blob_uses WHERE holder IN (SELECT 'job:' || id FROM jobs WHERE {unneeded}) GROUP BY holder"
+    with blobs.database.transaction() as transaction:  # while it runs no job is queued again
+        for row in transaction.execute(query, (time.time() - UPLOAD_SECONDS,)).fetchall():
+            blobs.release(transaction, row["holder"])
 
 
 def _remove_old_pictures(pictures: Pictures, before: float) -> tuple[int, int]:
