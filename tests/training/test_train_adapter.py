@@ -16,7 +16,7 @@ from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table, read_toml
 from tenth.core.errors import CheckpointError, InputError, ModelError, RecipeError
-from tenth.core.types import Person, Photo
+from tenth.core.types import Person, Photo, Score
 from tenth.methods.registry import method
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.loader import load_pocket
@@ -231,8 +231,6 @@ def test_the_command_line_trains_stops_and_goes_on(tmp_path: Path, capsys: pytes
 
 
 def test_history_marks_the_best_and_forgets_what_a_kill_left(tmp_path: Path) -> None:
-    from tenth.core.types import Score
-
     strip = [np.zeros((4, 4, 3), np.uint8)] * 2
     assert append_history(tmp_path, 10, Score(0.2), strip)
     assert not append_history(tmp_path, 20, Score(0.1), strip)
