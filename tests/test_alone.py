@@ -19,6 +19,7 @@ import tenth
 from documents import blocks_that_run, shell_lines
 from fresh import ROOT, Done, Fresh
 from parsed_commands import top_commands
+from tenth.core.files.reading import sha256_of
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
@@ -92,9 +93,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.open(photos[0]).convert("RGB").resize((250, 250)).save(folder / "lfw/Ann_Nobody/Ann_Nobody_0001.jpg")
     rows = [
         ManifestEntry(
-            f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), f"{number:064x}"
+            f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), sha256_of(path)
         )
-        for number, path in enumerate(sorted((folder / "people").rglob("*.png")))
+        for path in sorted((folder / "people").rglob("*.png"))
     ]
     write_manifest(folder / "people.jsonl", rows)
     (folder / "few.toml").write_text(

@@ -11,7 +11,7 @@ import pytest
 
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
-from tenth.core.errors import DataError, PhotoError
+from tenth.core.errors import DataError
 from tenth.core.types import Photo
 from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
@@ -128,5 +128,5 @@ def test_a_folder_of_photos_that_is_none_names_the_page(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"photos is no folder; .*docs/data\.md"):
         dataset.open_with_central_face(ENTRIES[0])
     (tmp_path / "photos").mkdir()
-    with pytest.raises(PhotoError, match="does not exist"):
+    with pytest.raises(DataError, match=r"does not exist; .*Put it back, or write the list again"):
         dataset.open_with_central_face(ENTRIES[0])

@@ -73,9 +73,9 @@ def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> No
     of_pocket = tuple(name for name in METHODS if name != "photos-in-context")  # which takes none
     assert test.methods == validation.methods == (*of_pocket, "dreambooth+ip-adapter-consensus")
     assert test.sampling == validation.sampling
-    assert test.methods_of("attributes") == ("ip-adapter", "ip-adapter-consensus", "ip-adapter-attention", "ip-adapter-set")
-    assert test.prompt_sets == validation.prompt_sets
+    assert test.methods_of("attributes") == test.methods
     prompts = test.prompt_sets["attributes"].prompts
+    assert prompts == validation.prompt_sets["attributes"].prompts
     assert len(prompts) == len(set(prompts)) == test.prompt_sets["attributes"].images == 20
     assert {word for prompt in prompts for word in WORD_PATTERN.findall(prompt)} <= set(vocabulary())
 

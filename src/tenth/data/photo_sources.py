@@ -25,7 +25,7 @@ def photo_entries(sources: Sequence[Path], *, as_given: bool = False) -> dict[Pa
     action = "Give photos of one person, or a folder of them"
     if not sources:
         raise DataError("no photo is given", "a folder of photos, or files, are needed", action)
-    entries, known = dict[Path, str](), set[Path]()
+    entries, known = dict[Path, str](), set[str]()
     for source in sources:
         if not os.path.lexists(source):  # also a name that no file can have
             needed = "a photo or a folder of photos is needed"
@@ -35,7 +35,7 @@ def photo_entries(sources: Sequence[Path], *, as_given: bool = False) -> dict[Pa
                 raise DataError(
                     f"{path} is an identity file, among {len(sources)}", "photos, or one identity file, are needed", action
                 )
-            if (resolved := path.resolve()) in known:
+            if (resolved := os.path.realpath(path)) in known:  # which takes a link that leads to itself
                 raise DataError(f"{path} is given twice", "each photo counts once", "Leave out one of the two")
             known.add(resolved)
             entries[path] = path.name

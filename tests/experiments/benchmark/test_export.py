@@ -215,7 +215,7 @@ def test_another_export_or_a_foreign_folder_is_refused(
 
 
 def test_a_model_draws_the_control_from_the_prompts_alone(
-    tasks_recipe: ExperimentRecipe, exported: Benchmark, toy_model: Any, tmp_path: Path
+    tasks_recipe: ExperimentRecipe, exported: Benchmark, toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(tasks_recipe, prompt_sets={}, images=1)
     alone = export_benchmark(recipe, tmp_path / "tasks")
@@ -225,7 +225,7 @@ def test_a_model_draws_the_control_from_the_prompts_alone(
     assert [path.name for path in (tmp_path / "tasks/private/images/none").iterdir()] == ["0.png"]
     assert verify(tmp_path / "tasks/private/images/none/0.png").state == MarkState.MARKED
     assert alone.id != exported.id
-    toy_model.name = "other@0"
+    monkeypatch.setattr(toy_model, "name", "other@0")
     with pytest.raises(CheckpointError, match=r"has a control of the model toy.*all rows of a table have one control"):
         export_benchmark(recipe, tmp_path / "tasks", toy_model)
 
