@@ -18,6 +18,7 @@ from fresh import Fresh
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.rng import StepRNG
 from tenth.training.checkpoint import exclusive_run, load_checkpoint
+from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
 from tenth.training.monitoring import weight_statistics
 from tenth.training.schedule import TrainingConfig
@@ -275,3 +276,15 @@ def test_an_optimizer_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(RecipeError, match=r"bitsandbytes, `pip install 'tenth\[eight-bit\]'`, or adamw"):
         train(tmp_path, replace(SCHEDULE, optimizer="adamw-8bit"))
+
+
+@pytest.mark.parametrize(("asked", "found", "on_cpu"), [("cpu", True, True), ("", True, False), ("", False, True)])
+def test_the_accelerator_is_used_unless_the_cpu_is_asked_for(
+    asked: str, found: bool, on_cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr("tenth.training.distributed.PartialState", lambda **options: given.append(options))
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: found)
+    monkeypatch.setenv("TENTH_DEVICE", asked)
+    distributed_state()
+    assert given[0]["cpu"] is on_cpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 from datetime import timedelta
 
 import torch
@@ -10,15 +11,20 @@ import torch.distributed.nn  # imported while a group exists, its functions' def
 from accelerate import PartialState
 
 from tenth.core.config import require
+from tenth.models.memory.planner import DEVICE_VARIABLE
 from tenth.training.schedule import TrainingConfig
 
 ENCODING_TIME = timedelta(hours=12)  # that processes wait for one another: the first encodes all photos before the others go on
 
 
 def distributed_state() -> PartialState:
-    """This process's device and rank, and the number of processes: one, unless torchrun started several."""
+    """This process's device and rank, and the number of processes: one, unless torchrun started several.
+
+    The device is the accelerator, if there is one and TENTH_DEVICE is not cpu.
+    """
     # Without `cpu` accelerate does not join processes that have no accelerator.
-    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=ENCODING_TIME)
+    on_cpu = os.environ.get(DEVICE_VARIABLE) == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu, timeout=ENCODING_TIME)
     # Registering a function again moves it to the end of the list: it is still called once.
     atexit.unregister(_destroy_group)
     atexit.register(_destroy_group)
