@@ -1,4 +1,4 @@
-"""Nine photos of a person who does not exist, as this package ships those of seed 5. Usage: python examples/nobody.py SEED OUT."""
+"""Nine photos of a person who does not exist; this package ships those of seed 5. Usage: python examples/nobody.py SEED OUT."""
 
 import hashlib
 import sys
