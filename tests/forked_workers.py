@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +19,8 @@ from typing import Any
 import pytest
 
 from tenth.core.workers import local_workers
+
+SECONDS = 300  # after which a child that is waited for is said to hang
 
 
 class Forked:
@@ -34,7 +38,13 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        return self.poll(0)
+        """As `subprocess.Popen.wait`."""
+        end = time.monotonic() + (SECONDS if timeout is None else timeout)
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), end)
+            time.sleep(0.01)
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:

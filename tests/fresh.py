@@ -96,6 +96,7 @@ class Fresh:
             "environment": {**self.environment, **(environment or {})},
         }
         with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw", encoding="utf-8") as stream:
+            connection.settimeout(SECONDS + 120)  # longer than any process lives: the server itself is gone
             connection.connect(self.address)
             print(json.dumps({**task, **paths, **more}), file=stream, flush=True)
             code = int(stream.readline())

@@ -47,11 +47,14 @@ def work_off(data: Path) -> int:
 @contextmanager
 def working(data: Path) -> Iterator[None]:
     """A worker in a thread of this process until the block ends."""
-    ended = threading.Event()
+    ended, failed = threading.Event(), list[Exception]()
 
     def work() -> None:
         while not ended.wait(0.05):
-            work_off(data)
+            try:
+                work_off(data)
+            except Exception as problem:  # noqa: BLE001 - said at the end: whoever waits for a job would wait for ever
+                failed.append(problem)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -60,3 +63,5 @@ def working(data: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    if failed:
+        raise failed[0]

@@ -54,6 +54,7 @@ class ChangeFeed:
             self.num_watching -= 1
             if self.num_watching == 0:
                 self._poller.cancel()
+                self._poller = None  # it ends later than a new watcher may come
                 self._answers.clear()
 
     async def moved(self, counter: int, seconds: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -53,6 +53,19 @@ def test_every_change_comes_and_a_dropped_stream_goes_on(anna: Served) -> None:
     assert all(change.ended for change in after)
     assert json.loads(after[0].text)["status"] == "done"
     assert after[0].number > before[-1].number
+
+
+def test_a_stream_that_begins_as_the_last_one_ends_is_told_too(anna: Served) -> None:
+    async def scenario() -> tuple[int, Sequence[Change]]:
+        feed = anna.services.feed
+        async with feed.watched():
+            pass
+        async with feed.watched():
+            return await asyncio.wait_for(feed.after("", 0, lambda job: job.id), 20)
+
+    job = anna.submit("a")
+    _, (change,) = asyncio.run(scenario())
+    assert change.job == job["id"]
 
 
 def test_what_others_do_wakes_nobody_else_up(anna: Served) -> None:

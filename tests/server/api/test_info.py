@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tenth.models.registry import MODELS
 from tenth.server.catalog import Catalog
 from tenth.server.runs import HISTORY_FILE, find_run, list_runs
 from tenth.training import monitoring
+from toy_jobs import wait_for
 
 RECIPE = 'stage = "adapter"\n[schedule]\ntotal_images = 1_600\nbatch_size = 8\n[data]\nphotos = "/home/anna/photos"\n'
 
@@ -38,8 +38,7 @@ def test_the_catalog_is_that_of_the_registries() -> None:
 def test_a_catalog_that_is_closed_leaves_no_child() -> None:
     catalog = Catalog()
     catalog.read_ahead()
-    while catalog._child is None:
-        time.sleep(0.01)
+    wait_for(lambda: catalog._child is not None)
     catalog.close()
     assert catalog._child.wait(20) < 0
 

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from served_api import TABLES
 from tenth.server.app import create_app
+from tenth.server.catalog import Catalog
 from tenth.server.owners import staged_path
 from tenth.server.security.body_limits import RequestBody, UploadSlots
 from tenth.server.security.photo_child import THUMBNAIL_SUFFIX, UNSAFE, PhotoChild
 from tenth.server.security.users import add_user
 from tenth.server.settings import ServerSettings, UploadLimits
+from toy_jobs import wait_for
 
 SECRET = b"a photo of anna"
 BOUNDARY = "a-boundary"
@@ -41,6 +45,7 @@ def any_photo_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def client(folder: Path, token: str = "", **settings: Any) -> TestClient:
     app = create_app(ServerSettings(data=folder / "data", **settings))
+    app.state.services = replace(app.state.services, catalog=Catalog(TABLES))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return TestClient(app, base_url="http://localhost", headers=headers)
 
@@ -206,15 +211,22 @@ def test_an_edit_that_waits_for_its_job_keeps_no_upload_waiting(tmp_path: Path) 
     waiting = threading.Thread(
         target=inside.post, args=["/v1/images/edits"], kwargs={"files": {"image": ("me.jpg", SECRET)}, "data": {"prompt": "a"}}
     )
+
+    def queued() -> list[str]:
+        return [job["id"] for job in inside.get("/v1/jobs").json()["data"] if job["status"] == "queued"]
+
+    def cancelled() -> bool:
+        for job in queued():
+            inside.delete(f"/v1/jobs/{job}")
+        return not waiting.is_alive()
+
     with inside:
         waiting.start()
-        jobs: list[dict[str, Any]] = []
-        while not jobs:
-            jobs = inside.get("/v1/jobs").json()["data"]
-        assert send(inside, b"another photo").status_code == 200
-        inside.delete(f"/v1/jobs/{jobs[0]['id']}")
-        waiting.join(60)
-    assert not waiting.is_alive()
+        try:
+            wait_for(lambda: bool(queued()))
+            assert send(inside, b"another photo").status_code == 200
+        finally:  # the client leaves no sooner than the edit ends
+            wait_for(cancelled)
 
 
 def test_an_owner_s_photos_have_a_quota_and_go_after_a_day(tmp_path: Path) -> None:
