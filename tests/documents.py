@@ -33,7 +33,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- tenth report (\S+) --summary(?: \| ([^\n]*))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What is said of a record: `claim RUN` is the first sentence of its finding, `claim RUN METHOD` all methods against one, and
-# `claim RUN METHOD BASELINE` two methods.
+# `claim RUN METHOD BASELINE` two methods; of RUN:SET those of a prompt set, else of the first.
 CLAIM = re.compile(r"(<!-- claim ([^\s<>]+)((?: [^\s<>]+)*) -->)(.*?)(<!-- end -->)", re.DOTALL)
 WITH_RESULTS = ("README.md", "docs/results.md", "docs/choose.md")
 
@@ -134,9 +134,10 @@ def with_claims(text: str) -> str:
     """A document's text with each of its claims as the record carries it."""
 
     def claim(found: re.Match[str]) -> str:
-        begin, run, names, _, end = found.groups()
+        begin, record, names, _, end = found.groups()
+        run, _, named_set = record.partition(":")
         results = results_of(run)
-        prompt_set, methods = results.scored[0], names.split()
+        prompt_set, methods = named_set or results.scored[0], names.split()
         if not set(methods) <= set(results.methods):
             raise ValueError(f"{begin}: the record is of the methods {', '.join(results.methods)}")
         said = {
