@@ -81,7 +81,7 @@ def test_asked_to_stop_all_processes_save_one_step_and_go_on_from_it(
     assert all(torch.equal(tensor, ends[1].tensors[name]) for name, tensor in ends[0].tensors.items())
 
 
-def test_two_processes_write_one_model(fresh: Fresh, face_photos: list[Path], tmp_path: Path) -> None:
+def test_of_two_processes_one_writes_and_speaks(fresh: Fresh, face_photos: list[Path], tmp_path: Path) -> None:
     dataset = photo_dataset(tmp_path, face_photos, validation=2)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -102,3 +102,10 @@ checkpoint_every_images = 4
     assert done.code == 0, done.err
     assert (tmp_path / "out/final/autoencoder.safetensors").is_file()
     assert done.err.count("on validation people") == 1
+
+    # Another recipe in the same folder.
+    recipe.write_text(recipe.read_text().replace("total_images = 4", "total_images = 8"))
+    done = fresh.python(f"from torch.distributed.run import main; main({[*arguments, '--resume']!r})", tmp_path)
+    assert done.code != 0
+    assert done.err.count("was begun with other settings") == 1
+    assert "fault of tenth's" not in done.err

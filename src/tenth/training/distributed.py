@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch
@@ -29,6 +30,24 @@ def distributed_state() -> PartialState:
     atexit.unregister(_destroy_group)
     atexit.register(_destroy_group)
     return state
+
+
+def in_main_process(action: Callable[[], None]) -> None:
+    """Do something in the main process, and wait for it in the others. What it raises ends these without a word of theirs."""
+    state = distributed_state()
+    problem: Exception | None = None
+    if state.is_main_process:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - raised below, when the others know
+            problem = error
+    failed = torch.tensor(float(problem is not None), device=state.device)
+    if state.num_processes > 1:
+        torch.distributed.all_reduce(failed)
+    if problem is not None:
+        raise problem
+    if failed:
+        raise SystemExit(1)
 
 
 def _destroy_group() -> None:

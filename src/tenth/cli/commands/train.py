@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from tenth.cli.parameters import RayAddress, Recipe, ResumeTraining, TrainingFolder, Workers
 from tenth.core.console import print_result
@@ -35,22 +35,24 @@ def train(
         check_ray(workers)
     from tenth.core.files.claims import exclusive_folder
     from tenth.core.files.writing import write_bytes
-    from tenth.training.distributed import distributed_state
+    from tenth.training.distributed import distributed_state, in_main_process
     from tenth.training.registry import stage
 
     # What the recipe says is checked before anything is written.
     chosen = stage(table, str(recipe))
     config = from_table(chosen.recipe, table, str(recipe))
-    is_main = distributed_state().is_main_process
-    if is_main and resume:
-        ensure_writable_training(output, resume=True, table=table)
+    with ExitStack() as stack:
 
-    # The recipe's copy is what a later --resume is compared with.
-    with exclusive_folder(output) if is_main else nullcontext():
-        if is_main and not resume:
-            ensure_writable_training(output, resume=False)
-            write_bytes(output / TRAINING_RECIPE, recipe.read_bytes())
-        distributed_state().wait_for_everyone()
+        def claim() -> None:
+            """The folder; the recipe's copy in it is what a later --resume is compared with."""
+            if resume:
+                ensure_writable_training(output, resume=True, table=table)
+            stack.enter_context(exclusive_folder(output))
+            if not resume:
+                ensure_writable_training(output, resume=False)
+                write_bytes(output / TRAINING_RECIPE, recipe.read_bytes())
+
+        in_main_process(claim)
         try:
             if not ray:
                 chosen.train(config, output)
@@ -61,6 +63,6 @@ def train(
         from tenth.training.ray_train import train_on_ray
 
         train_on_ray(recipe, output, ray, workers)
-    if is_main:
+    if distributed_state().is_main_process:
         print_result(output / "final")
     return 0
