@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -10,8 +11,15 @@ from tenth.core.files.reading import sha256_of
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
+from tenth.models.adapters.ip_adapter import install_ip_adapter
+from tenth.models.encoders.dlib_face import FaceEncoder
+from tenth.models.pocket.autoencoder import PocketAutoencoder
+from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.pocket.adversarial import AdversarialRecipe, AdversarialTrainer
 from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means
+from tenth.training.pocket.discriminator import LatentDiscriminator
+from tenth.training.pocket.identity_loss import IdentityLoss
 from tenth.training.pocket.modules import PocketModules
 
 
@@ -42,3 +50,16 @@ def photo_dataset(folder: Path, photos: list[Path], validation: int = 0) -> Phot
         rows.append(ManifestEntry(path.name, person, split, 1, captions[1], captions, sha256_of(path)))
     write_manifest(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
     return PhotoDataset(folder / "people.jsonl", photos[0].parent)
+
+
+def adversarial_trainer(recipe: AdversarialRecipe) -> AdversarialTrainer:
+    """Of the package's own networks, on the toy data set."""
+    pocket = load_pocket()
+    assert isinstance(pocket.pipeline.vae, PocketAutoencoder)
+    assert isinstance(pocket.encoder, FaceEncoder)
+    model = PocketModules.create(MODEL_DIR)
+    model.unet.load_state_dict(pocket.pipeline.unet.state_dict())
+    model.text_encoder.load_state_dict(pocket.pipeline.text_encoder.state_dict())
+    install_ip_adapter(model.unet, pocket.adapter_parts)
+    discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
+    return AdversarialTrainer(recipe, model, discriminator, IdentityLoss(pocket.pipeline.vae, pocket.encoder), pocket_dataset())

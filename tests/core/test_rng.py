@@ -23,3 +23,10 @@ def test_a_repeated_stream_goes_on_where_the_other_is() -> None:
     other.normal(3)
     other.normal(3)
     assert torch.equal(one.normal(3), other.normal(3))
+
+
+def test_selected_rows_are_those_of_the_whole_stream() -> None:
+    plain, selected = StepRNG(0, 3, 4), StepRNG(0, 3, 4).selected(torch.tensor([3, 1]))
+    for _ in range(2):
+        assert torch.equal(plain.normal(2)[[3, 1]], selected.normal(2))
+    assert plain.scalar() == selected.scalar()

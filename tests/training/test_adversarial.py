@@ -16,10 +16,7 @@ from tenth.core.cache import ArrayCache
 from tenth.core.config import to_table
 from tenth.core.errors import RecipeError
 from tenth.data.faces.crops import PhotoDataset
-from tenth.models.adapters.ip_adapter import install_ip_adapter
 from tenth.models.denoiser import Conditioning
-from tenth.models.encoders.dlib_face import FaceEncoder
-from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.pocket import adversarial
@@ -27,10 +24,9 @@ from tenth.training.pocket.adversarial import AdversarialLoss, AdversarialRecipe
 from tenth.training.pocket.augmentation import Augmentation
 from tenth.training.pocket.diffusion import export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
-from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
-from tenth.training.pocket.modules import PocketModules
+from tenth.training.pocket.identity_loss import IdentityLossConfig
 from tenth.training.schedule import TrainingConfig
-from toy_latents import photo_dataset, pocket_dataset, step_rng
+from toy_latents import adversarial_trainer, photo_dataset, step_rng
 
 RECIPE = AdversarialRecipe(
     data=PhotoDataset(Path(), Path()),
@@ -43,14 +39,7 @@ RECIPE = AdversarialRecipe(
 
 @pytest.fixture(scope="module")
 def trainer() -> AdversarialTrainer:
-    pocket = load_pocket()
-    assert isinstance(pocket.pipeline.vae, PocketAutoencoder)
-    assert isinstance(pocket.encoder, FaceEncoder)
-    model = PocketModules.create(MODEL_DIR)
-    model.unet.load_state_dict(pocket.pipeline.unet.state_dict())
-    install_ip_adapter(model.unet, pocket.adapter_parts)
-    discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
-    return AdversarialTrainer(RECIPE, model, discriminator, IdentityLoss(pocket.pipeline.vae, pocket.encoder), pocket_dataset())
+    return adversarial_trainer(RECIPE)
 
 
 def test_each_network_is_taught_by_its_own_terms(trainer: AdversarialTrainer) -> None:

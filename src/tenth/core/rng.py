@@ -26,11 +26,18 @@ class StepRNG:
     def __init__(self, seed: int, step: int, batch_size: int, micro_batch: slice | None = None) -> None:
         self.seed, self.step, self.batch_size, self.micro_batch = seed, step, batch_size, micro_batch or slice(None)
         self.generator, self.repeats = torch.Generator().manual_seed(derive_seed("noise", seed, step)), 1
+        self.kept: Tensor | None = None
 
     def repeated(self, repeats: int) -> StepRNG:
         """The same stream with `repeats` rows for each image, b x repeats in all: those of all images, then all again."""
         other = copy.copy(self)  # which shares the generator
         other.repeats = repeats
+        return other
+
+    def selected(self, kept: Tensor) -> StepRNG:
+        """The same stream, of whose draws the micro-batch's rows `kept` (n,) alone are returned."""
+        other = copy.copy(self)  # which shares the generator
+        other.kept = kept
         return other
 
     def normal(self, *shape: int) -> Tensor:
@@ -47,7 +54,8 @@ class StepRNG:
 
     def _rows(self, draw: Callable[[], Tensor]) -> Tensor:
         """The micro-batch's rows of each of the draws for the whole batch."""
-        return torch.cat([draw()[self.micro_batch] for _ in range(self.repeats)])
+        rows = torch.cat([draw()[self.micro_batch] for _ in range(self.repeats)])
+        return rows if self.kept is None else rows[self.kept]
 
     def scalar(self) -> float:
         """One number in [0, 1) for the whole batch."""

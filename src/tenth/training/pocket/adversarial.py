@@ -26,6 +26,7 @@ from tenth.training.pocket.dataset import PocketDataset
 from tenth.training.pocket.decoder import laplacian_energy
 from tenth.training.pocket.diffusion import DiffusionRecipe, export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
+from tenth.training.pocket.guided_sampling import STEPS, GuidedSampling
 from tenth.training.pocket.identity_loss import IdentityLoss, jittered
 from tenth.training.pocket.modules import PocketModules
 
@@ -42,6 +43,9 @@ class AdversarialLoss:
     p_on_policy: Fraction = 0.4  # of these go on from the UNet's own prediction, as sampling does
     step_size: Count = 300  # longest step of sampling, in timesteps
     min_step: Fraction = 0.6  # shortest step after which the discriminator looks, as a share of step_size
+    guided_share: Fraction = 0.0  # of a batch are, beside all else, sampled from noise with the guidance of the defaults
+    guided_weight: NonNegative = 0.5  # of what these show, beside what all images show
+    p_other_person: Fraction = 0.5  # of these show another person than the photo of which their prompt is
 
 
 @config_dataclass
@@ -119,7 +123,8 @@ class AdversarialTrainer:
 
         # What it shows: the person, in even detail, and, after the next step of sampling, a photo.
         loss = loss + self._appearance_loss(x0, batch, rng)
-        return loss + self._adversarial_loss(x0, batch, below, rng)
+        loss = loss + self._adversarial_loss(x0, batch, below, rng)
+        return loss + self._guided_loss(indices, batch, rng) if config.guided_share else loss
 
     def _batch(self, indices: Tensor, rng: StepRNG) -> Batch:
         """The inputs of a step, some of their conditions dropped."""
@@ -202,6 +207,39 @@ class AdversarialTrainer:
         own_losses = [hinge_loss(*pair) for pair in zip(photo_scores, generated_scores, strict=True)]
         adversarial = -torch.stack([scores.mean() for scores in generator_scores]).mean()
         return config.adversarial_weight * adversarial + torch.stack(own_losses).mean()
+
+    def _guided_loss(self, indices: Tensor, batch: Batch, rng: StepRNG) -> Tensor:
+        """The same of images that are sampled from noise as the defaults sample, with the prompts of some photos. A scalar.
+
+        The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone.
+        """
+        # Noise, persons and how far each is sampled: of pure noise only the mean can be known, so one step is done at least.
+        config, dataset = self.recipe.loss, self.dataset
+        (rows,) = torch.where(rng.uniform() < config.guided_share)
+        own = rng.selected(rows)
+        noise, others = own.normal(*batch.latents.shape[1:]), own.integers(len(dataset.latents))
+        who = torch.where(own.uniform() < config.p_other_person, others, indices[rows])
+        embeddings = dataset.reference_embeddings(who, self.recipe.conditioning_dropout, own)
+        tokens = dataset.tokens[indices[rows], own.integers(dataset.tokens.shape[1])]
+        steps_before = 1 + int((STEPS - 1) * rng.scalar())
+        if not len(rows):
+            return batch.latents.new_zeros(())
+
+        # What a step of sampling shows, and what photos of these prompts do.
+        for unet in (self.model.unet, self.discriminator.unet):
+            set_adapter_scale(unet, 1.0)
+        with torch.no_grad():
+            text, none = (
+                PromptEmbeddings(self.model.text_encoder(each).last_hidden_state)
+                for each in (tokens, self.model.tokenize([""]).expand(len(rows), -1))
+            )
+        sampling = GuidedSampling(lambda *inputs: self._predict(*inputs)[1], self.model.scheduler.config)
+        x0, timesteps = sampling(noise, Conditioning(text, embeddings), none, steps_before)
+        everybody = torch.ones_like(rows, dtype=torch.bool)
+        of_prompts = Conditioning(text, torch.zeros_like(embeddings))
+        guided = Batch(batch.latents[rows], dataset.embeddings[who], of_prompts, timesteps, everybody)
+        appearance = self._appearance_loss(x0, guided, own)
+        return config.guided_weight * (appearance + self._adversarial_loss(x0, guided, everybody, own))
 
     def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
         """The denoised latents and the velocity that the UNet predicts, (B, 8, h, w) each."""

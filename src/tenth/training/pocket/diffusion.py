@@ -27,9 +27,8 @@ from tenth.training.pocket import dataset as pocket_dataset
 from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
 from tenth.training.pocket.autoencoder import load_autoencoder
 from tenth.training.pocket.dataset import AugmentedLatents, PocketConditioningDropout, PocketDataset
-from tenth.training.pocket.export import export_model
 from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
-from tenth.training.pocket.modules import CaptionedPeople, PocketModules
+from tenth.training.pocket.modules import CaptionedPeople, PocketModules, export_model
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_keys, tensors_under
 
