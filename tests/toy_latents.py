@@ -11,16 +11,16 @@ from tenth.core.files.reading import sha256_of
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
-from tenth.models.adapters.ip_adapter import install_ip_adapter
-from tenth.models.encoders.dlib_face import FaceEncoder
-from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
-from tenth.training.pocket.adversarial import AdversarialRecipe, AdversarialTrainer
-from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means
+from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means, requested_attributes
 from tenth.training.pocket.discriminator import LatentDiscriminator
+from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads
+from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
+from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
 from tenth.training.pocket.identity_loss import IdentityLoss
-from tenth.training.pocket.modules import PocketModules
+from tenth.training.pocket.modules import PocketModules, load_modules
+
+CAPTIONS = ("a smiling man", "a photo of a person with glasses")
 
 
 def step_rng(batch: int, step: int = 0) -> StepRNG:
@@ -34,9 +34,10 @@ def pocket_dataset(count: int = 6) -> PocketDataset:
     return PocketDataset(
         latents=step_rng(count).normal(2, 8, 16, 16),
         embeddings=embeddings,
-        tokens=torch.stack([parts.tokenize(["a man", "a woman"])] * count),
+        tokens=torch.stack([parts.tokenize(CAPTIONS)] * count),
         person_spans=person_spans,
         mean_embeddings=leave_one_out_means(embeddings, person_spans),
+        requested=torch.stack([requested_attributes(CAPTIONS)] * count),
     )
 
 
@@ -53,13 +54,10 @@ def photo_dataset(folder: Path, photos: list[Path], validation: int = 0) -> Phot
 
 
 def adversarial_trainer(recipe: AdversarialRecipe) -> AdversarialTrainer:
-    """Of the package's own networks, on the toy data set."""
-    pocket = load_pocket()
-    assert isinstance(pocket.pipeline.vae, PocketAutoencoder)
-    assert isinstance(pocket.encoder, FaceEncoder)
-    model = PocketModules.create(MODEL_DIR)
-    model.unet.load_state_dict(pocket.pipeline.unet.state_dict())
-    model.text_encoder.load_state_dict(pocket.pipeline.text_encoder.state_dict())
-    install_ip_adapter(model.unet, pocket.adapter_parts)
+    """Of the package's own networks, on the toy data set; the attribute heads are random."""
+    model, autoencoder, encoder = load_modules(MODEL_DIR)
+    model.unet.train()
     discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
-    return AdversarialTrainer(recipe, model, discriminator, IdentityLoss(pocket.pipeline.vae, pocket.encoder), pocket_dataset())
+    torch.manual_seed(0)
+    heads = AttributeHeads(discriminator.features.channels).eval().requires_grad_(False)
+    return AdversarialTrainer(recipe, model, discriminator, IdentityLoss(autoencoder, encoder), pocket_dataset(), heads)

@@ -34,7 +34,8 @@ from tenth.models.aggregators.set_aggregator import SetAggregator
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR
-from tenth.training.pocket.modules import PocketModules, export_model
+from tenth.training.pocket.export import export_model
+from tenth.training.pocket.modules import PocketModules
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 BLOCKS = {
@@ -73,7 +74,7 @@ def write_toy(folder: Path, configs: Path | None = None) -> Path:
     autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(configs / "vae"))
     save_file(autoencoder.state_dict(), folder / "autoencoder.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tenth.training.pocket.modules.MODEL_DIR", configs)
+        patch.setattr("tenth.training.pocket.export.MODEL_DIR", configs)
         export_model(folder / "model", weights, folder / "autoencoder.safetensors", FaceEncoder(torch.zeros(128), 0.1))
     add_trained(folder / "model", parts.unet)
     return folder / "model"

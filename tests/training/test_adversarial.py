@@ -19,11 +19,13 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.models.denoiser import Conditioning
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
-from tenth.training.pocket import adversarial
-from tenth.training.pocket.adversarial import AdversarialLoss, AdversarialRecipe, AdversarialTrainer, train_adversarial
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.pocket.augmentation import Augmentation
 from tenth.training.pocket.diffusion import export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
+from tenth.training.pocket.finetuning.adversarial import train_adversarial
+from tenth.training.pocket.finetuning.recipe import AdversarialLoss, AdversarialRecipe
+from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
 from tenth.training.pocket.identity_loss import IdentityLossConfig
 from tenth.training.schedule import TrainingConfig
 from toy_latents import adversarial_trainer, photo_dataset, step_rng
@@ -44,14 +46,14 @@ def trainer() -> AdversarialTrainer:
 
 def test_each_network_is_taught_by_its_own_terms(trainer: AdversarialTrainer) -> None:
     unet, heads, latents = trainer.model.unet, trainer.discriminator, torch.randn(2, 8, 16, 16, requires_grad=True)
-    conditioning = Conditioning(adversarial.PromptEmbeddings(torch.randn(2, 32, 192)), torch.randn(2, 1, 128))
+    conditioning = Conditioning(PromptEmbeddings(torch.randn(2, 32, 192)), torch.randn(2, 1, 128))
     features = heads.features(latents, torch.tensor([5, 200]), conditioning)
     assert [tuple(each.shape[1:]) for each in features] == [(112, 16, 16), (192, 8, 8), (192, 8, 8)]
 
     sum(each.mean() for each in heads.scores(features, trainable=False)).backward()  # type: ignore[union-attr]
     assert latents.grad is not None
     assert float(latents.grad.abs().max()) > 0
-    assert all(weights.grad is None for weights in [*heads.parameters(), *heads.unet.parameters()])
+    assert all(weights.grad is None for weights in [*heads.parameters(), *heads.features.unet.parameters()])
 
     # In a step both have gradients, the frozen copy has none, and without the adversarial weight the UNet's are others.
     gradients = []
@@ -59,7 +61,7 @@ def test_each_network_is_taught_by_its_own_terms(trainer: AdversarialTrainer) ->
         other = replace(trainer, recipe=replace(RECIPE, loss=replace(RECIPE.loss, adversarial_weight=weight)))
         other.loss(torch.arange(4), step_rng(4)).backward()
         assert all(weights.grad is not None for weights in heads.parameters())
-        assert all(weights.grad is None for weights in heads.unet.parameters())
+        assert all(weights.grad is None for weights in heads.features.unet.parameters())
         gradients.append(([each.grad.clone() for each in heads.parameters()], unet.conv_in.weight.grad.clone()))  # type: ignore[union-attr]
         unet.zero_grad()
         heads.zero_grad()
@@ -70,9 +72,9 @@ def test_each_network_is_taught_by_its_own_terms(trainer: AdversarialTrainer) ->
 
 @pytest.mark.slow
 def test_heads_learn_to_tell_blurred_latents_from_others(trainer: AdversarialTrainer) -> None:
-    heads = LatentDiscriminator(copy.deepcopy(trainer.discriminator.unet))
+    heads = LatentDiscriminator(copy.deepcopy(trainer.discriminator.features.unet))
     optimizer, generator = torch.optim.AdamW(heads.parameters(), 1e-4), torch.Generator().manual_seed(0)
-    conditioning = Conditioning(adversarial.PromptEmbeddings(torch.zeros(8, 32, 192)), torch.zeros(8, 1, 128))
+    conditioning = Conditioning(PromptEmbeddings(torch.zeros(8, 32, 192)), torch.zeros(8, 1, 128))
     losses = []
     for _ in range(20):
         photos = torch.randn(8, 8, 16, 16, generator=generator)

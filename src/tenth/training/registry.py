@@ -12,11 +12,13 @@ from tenth.core.wording import did_you_mean
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
-from tenth.training.pocket.adversarial import AdversarialRecipe, train_adversarial
 from tenth.training.pocket.autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.training.pocket.decoder import DecoderRecipe, train_decoder
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion
 from tenth.training.pocket.face_attributes import FaceAttributesRecipe, train_face_attributes
+from tenth.training.pocket.finetuning.adversarial import train_adversarial
+from tenth.training.pocket.finetuning.attribute_heads import AttributeHeadsRecipe, train_attribute_heads
+from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ STAGES: Mapping[str, Stage] = {
     "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
     "base-model": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
     "adversarial": Stage(AdversarialRecipe, train_adversarial, "the pocket model's UNet, for sharper images in few steps"),
+    "attribute-heads": Stage(
+        AttributeHeadsRecipe, train_attribute_heads, "what noisy latents show of a face, to obey prompts by"
+    ),
     "face-attributes": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to score prompts by"),
     "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
 }

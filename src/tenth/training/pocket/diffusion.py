@@ -27,8 +27,9 @@ from tenth.training.pocket import dataset as pocket_dataset
 from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
 from tenth.training.pocket.autoencoder import load_autoencoder
 from tenth.training.pocket.dataset import AugmentedLatents, PocketConditioningDropout, PocketDataset
+from tenth.training.pocket.export import export_model
 from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
-from tenth.training.pocket.modules import CaptionedPeople, PocketModules, export_model
+from tenth.training.pocket.modules import CaptionedPeople, PocketModules
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_keys, tensors_under
 
@@ -125,6 +126,7 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
         tokens=torch.stack([model.tokenize(entry.captions) for entry in faces.entries]),
         person_spans=person_spans,
         mean_embeddings=pocket_dataset.leave_one_out_means(embeddings, person_spans),
+        requested=torch.stack([pocket_dataset.requested_attributes(entry.captions) for entry in faces.entries]),
         augmented=augmented if recipe.augmentation.p_apply else None,
     )
     captions = [entry.caption for entry in faces.entries]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -78,27 +79,22 @@ class DiscriminatorHead(nn.Module):
         return HEAD_SCORE_SCALE * x
 
 
-class LatentDiscriminator(nn.Module):
-    """Heads on what a frozen UNet finds in noisy latents on its way down: are they a photo's, of this prompt and person.
+@dataclass(frozen=True, eq=False)
+class UNetFeatures:
+    """What a frozen UNet, with an IP-Adapter, finds in noisy latents on its way down."""
 
-    unet: with an IP-Adapter; not a module of this one, so that it is neither trained nor saved. It has learnt what latents look
-    like at each level of noise, for which a network that starts from nothing would need more photos than there are; and the
-    noise keeps the heads from learning the photos by heart. Sources: Sauer et al. 2024, arXiv:2403.12015, features of the
-    diffusion model itself; Wang et al. 2022, arXiv:2206.02262, noise.
-    """
+    unet: Any
 
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self._unet = (unet.requires_grad_(False),)
-        widths = unet.config.block_out_channels
-        self.heads: Any = nn.ModuleList(DiscriminatorHead(width) for width in (*widths, widths[-1]))
+    def __post_init__(self) -> None:
+        self.unet.requires_grad_(False)
 
     @property
-    def unet(self) -> Any:
-        """The frozen UNet."""
-        return self._unet[0]
+    def channels(self) -> tuple[int, ...]:
+        """Of each feature map."""
+        widths = self.unet.config.block_out_channels
+        return (*widths, widths[-1])
 
-    def features(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> list[Tensor]:
+    def __call__(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> list[Tensor]:
         """What each block on the way down finds before it halves the resolution, and what the middle block finds."""
         unet = self.unet
         embedded_time = unet.time_embedding(unet.time_proj(timesteps).to(noisy_latents.dtype))  # (B, E)
@@ -110,6 +106,21 @@ class LatentDiscriminator(nn.Module):
             x, outputs = block(hidden_states=x, temb=embedded_time, encoder_hidden_states=context)
             features.append(outputs[-2] if block.downsamplers else outputs[-1])
         return [*features, unet.mid_block(x, embedded_time, encoder_hidden_states=context)]
+
+
+class LatentDiscriminator(nn.Module):
+    """Heads on what a frozen UNet finds in noisy latents: are they a photo's, of this prompt and person.
+
+    The UNet is neither trained nor saved with the heads. It has learnt what latents look
+    like at each level of noise, for which a network that starts from nothing would need more photos than there are; and the
+    noise keeps the heads from learning the photos by heart. Sources: Sauer et al. 2024, arXiv:2403.12015, features of the
+    diffusion model itself; Wang et al. 2022, arXiv:2206.02262, noise.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.features = UNetFeatures(unet)
+        self.heads: Any = nn.ModuleList(DiscriminatorHead(channels) for channels in self.features.channels)
 
     def scores(self, features: Sequence[Tensor], *, trainable: bool) -> list[Tensor]:
         """The scores of each head. trainable: whether gradients reach the heads' weights."""

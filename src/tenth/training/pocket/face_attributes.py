@@ -14,18 +14,15 @@ from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.config import FilePath, config_dataclass
-from tenth.core.errors import DataError
 from tenth.core.rng import StepRNG
-from tenth.data.captions.attributes import read_attributes
-from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, attribute_labels
-from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces.crops import PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.evaluation.extractors.face_attributes import FaceAttributeNet, balanced_accuracy, save_face_attributes
 from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
+from tenth.training.pocket.attribute_labels import AttributeLabels
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import tensors_under
 
-MIN_POSITIVE_RATE = 0.02  # of an attribute: rarer ones are weighted as if they had this rate
 MAX_SHIFT = 6  # pixels, of a crop to each side
 P_BLUR = 0.3  # of an image: generated images lack the finest detail
 
@@ -45,26 +42,19 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
     # The data, and the network.
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
-    labels, validation_labels = _labels(recipe.attributes, faces), _labels(recipe.attributes, validation)
-    class_weights = _class_weights(labels)
-    weight_per_photo = _label_weights(labels, class_weights).sum() / len(labels)  # the same for all parts of a batch
+    labels, validation_labels = (AttributeLabels.read(recipe.attributes, each) for each in (faces, validation))
     torch.manual_seed(recipe.schedule.seed)
     net = FaceAttributeNet().to(memory_format=torch.channels_last)
 
     def loss(indices: Tensor, rng: StepRNG) -> Tensor:
-        """Cross-entropy over the known labels, both classes of an attribute with the same total weight."""
-        logits = net(augment(to_minus_one_one(faces.crops[indices]), rng)).float()
-        targets = labels[indices].nan_to_num()
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        weights = _label_weights(labels[indices], class_weights)
-        return (losses * weights).sum() / (len(indices) * weight_per_photo)
+        return labels.loss(net(augment(to_minus_one_one(faces.crops[indices]), rng)).float(), indices)
 
     def accuracy(ema: Mapping[str, Tensor]) -> dict[str, float]:
         ema_net = FaceAttributeNet()
         ema_net.load_state_dict(tensors_under(ema, "attributes"))
         with torch.no_grad():
             logits = torch.cat([ema_net(to_minus_one_one(batch)) for batch in validation.crops.split(64)])
-        return balanced_accuracy(logits, validation_labels)
+        return balanced_accuracy(logits, validation_labels.values)
 
     def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
         print(f"{images_seen} images: balanced accuracy {fmean(accuracy(ema).values()):.3f}", file=sys.stderr)
@@ -91,26 +81,3 @@ def augment(crops: Tensor, rng: StepRNG) -> Tensor:
     blurred = F.interpolate(F.avg_pool2d(crops, 2), scale_factor=2.0, mode="bilinear")
     crops = torch.where((rng.uniform() < P_BLUR)[:, None, None, None], blurred, crops).clamp(-1, 1)
     return crops.contiguous(memory_format=torch.channels_last)
-
-
-def _labels(table: Path, faces: FaceCrops) -> Tensor:
-    """(N, S): 1 yes, 0 no, NaN unknown."""
-    attributes, values = read_attributes(table), {True: 1.0, False: 0.0, None: float("nan")}
-    files = [entry.file for entry in faces.entries]
-    if not any(file in attributes for file in files):
-        found = f"{table} knows none of {len(files)} photos"
-        raise DataError(found, "the table of these photos is needed", "Check its path")
-    unknown: dict[str, bool | None] = dict.fromkeys(FACE_ATTRIBUTES)
-    labels = [attribute_labels(attributes[file]) if file in attributes else unknown for file in files]
-    return torch.tensor([[values[row[name]] for name in FACE_ATTRIBUTES] for row in labels])
-
-
-def _label_weights(labels: Tensor, class_weights: Tensor) -> Tensor:
-    """The weight of each label (B, S), of unknown ones 0."""
-    return torch.where(labels > 0, class_weights[0], class_weights[1]) * ~labels.isnan()
-
-
-def _class_weights(labels: Tensor) -> Tensor:
-    """Weights of yes and of no, (2, S), which give both the same total for each attribute."""
-    positive_rate = labels.nanmean(0).nan_to_num(0.5).clamp(MIN_POSITIVE_RATE, 1 - MIN_POSITIVE_RATE)
-    return torch.stack([0.5 / positive_rate, 0.5 / (1 - positive_rate)])

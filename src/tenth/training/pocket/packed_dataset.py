@@ -29,7 +29,8 @@ from tenth.training.pocket.autoencoder import load_autoencoder
 from tenth.training.pocket.dataset import AugmentedLatents, PocketDataset, leave_one_out_means
 from tenth.training.pocket.decoder import PACKAGED_AUTOENCODER
 from tenth.training.pocket.diffusion import DiffusionRecipe, Prepared, prepare, train, training_loss
-from tenth.training.pocket.modules import PocketModules, export_model, write_half
+from tenth.training.pocket.export import export_model, write_half
+from tenth.training.pocket.modules import PocketModules
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_keys, tensors_under
 

@@ -1,19 +1,14 @@
-"""Adversarial fine-tuning of the pocket model's UNet: what it generates in few steps should pass for a photo."""
+"""A step of adversarial fine-tuning: what the UNet predicts is compared with photos, and what it shows is judged."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
-from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.config import Count, Fraction, NonNegative, config_dataclass, require
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import set_adapter_scale
 from tenth.models.denoiser import Conditioning, predict, predict_x0
@@ -21,63 +16,14 @@ from tenth.models.encoders.dlib_resnet import crops_to_chips
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.diffusion_loss import min_snr_weight
 from tenth.training.frozen_diffusion import attention_kernels
-from tenth.training.loop import fit
 from tenth.training.pocket.dataset import PocketDataset
 from tenth.training.pocket.decoder import laplacian_energy
-from tenth.training.pocket.diffusion import DiffusionRecipe, export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
-from tenth.training.pocket.guided_sampling import STEPS, GuidedSampling
+from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, requested_loss
+from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
+from tenth.training.pocket.finetuning.sampling import DEFAULTS, sample_prediction
 from tenth.training.pocket.identity_loss import IdentityLoss, jittered
 from tenth.training.pocket.modules import PocketModules
-
-
-@config_dataclass
-class AdversarialLoss:
-    """What the UNet learns by beside the denoising error and the identity loss."""
-
-    adversarial_weight: NonNegative = 0.02
-    pattern_weight: NonNegative = 0.05  # that fine detail is as strong at each place of the decoder's squares
-    jitter: Fraction = 0.0  # of a crop's side: by up to so much crops are enlarged and moved before the identity loss
-    max_timestep: Count = 650  # below it are the adversarial loss and predictions to go on from; above it the mean is right
-    p_below: Fraction = 0.7  # of the images have a timestep below, whatever the others have
-    p_on_policy: Fraction = 0.4  # of these go on from the UNet's own prediction, as sampling does
-    step_size: Count = 300  # longest step of sampling, in timesteps
-    min_step: Fraction = 0.6  # shortest step after which the discriminator looks, as a share of step_size
-    guided_share: Fraction = 0.0  # of a batch are, beside all else, sampled from noise with the guidance of the defaults
-    guided_weight: NonNegative = 0.5  # of what these show, beside what all images show
-    p_other_person: Fraction = 0.5  # of these show another person than the photo of which their prompt is
-
-
-@config_dataclass
-class AdversarialRecipe(DiffusionRecipe):
-    """recipes/pocket-adversarial.toml. The other keys as of its base; without augmentation and the identity loss's features."""
-
-    loss: AdversarialLoss = field(default_factory=AdversarialLoss)
-    stage: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        p_apply, feature_weight = self.augmentation.p_apply, self.identity_loss.feature_weight
-        require(not p_apply, "augmentation.p_apply", p_apply, "0 in this stage")
-        require(
-            not feature_weight, "identity_loss.feature_weight", feature_weight, "0 in this stage: the discriminator sees them"
-        )
-
-
-def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
-    """Train, and write models as `train_diffusion` does."""
-    data = prepare(recipe, ArrayCache(default_cache_dir()))
-    model = data.model
-    model.unet.to(memory_format=torch.channels_last).train()
-    model.text_encoder.requires_grad_(False)
-    discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
-    trainer = AdversarialTrainer(recipe, model, discriminator, IdentityLoss(data.autoencoder, data.encoder), data.dataset)
-
-    def loss(indices: Tensor, rng: StepRNG) -> Tensor:
-        return trainer.loss(data.photo_indices[indices], rng)
-
-    fit({"unet": model.unet, "discriminator": discriminator}, loss, len(data.photo_indices), recipe.schedule, directory)
-    export_averages(recipe, data, directory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +42,17 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class AdversarialTrainer:
-    """The UNet, its discriminator, the frozen networks of the losses, and the data."""
+    """The UNet, its discriminator, the frozen networks of the losses, and the data.
+
+    attribute_heads: on the discriminator's features, where the recipe asks for attributes.
+    """
 
     recipe: AdversarialRecipe
     model: PocketModules
     discriminator: LatentDiscriminator
     identity_loss: IdentityLoss
     dataset: PocketDataset
+    attribute_heads: AttributeHeads | None = None
 
     def loss(self, indices: Tensor, rng: StepRNG) -> Tensor:
         """One step's loss of UNet and discriminator on photos (B,), a scalar; each is trained by its own terms."""
@@ -124,7 +74,7 @@ class AdversarialTrainer:
         # What it shows: the person, in even detail, and, after the next step of sampling, a photo.
         loss = loss + self._appearance_loss(x0, batch, rng)
         loss = loss + self._adversarial_loss(x0, batch, below, rng)
-        return loss + self._guided_loss(indices, batch, rng) if config.guided_share else loss
+        return loss + self._sampled_loss(indices, batch, rng) if self.recipe.sampled.share else loss
 
     def _batch(self, indices: Tensor, rng: StepRNG) -> Batch:
         """The inputs of a step, some of their conditions dropped."""
@@ -141,8 +91,7 @@ class AdversarialTrainer:
 
         # Some steps are without the adapter, in both networks.
         without_adapter = rng.scalar() < dropout.p_no_adapter
-        for unet in (self.model.unet, self.discriminator.unet):
-            set_adapter_scale(unet, 0.0 if without_adapter else 1.0)
+        self._set_adapter_scale(0.0 if without_adapter else 1.0)
         with_person = torch.zeros_like(drop_image) if without_adapter else ~drop_image
         return Batch(dataset.latents[indices, mirrored], dataset.embeddings[indices], conditioning, timesteps, with_person)
 
@@ -208,38 +157,56 @@ class AdversarialTrainer:
         adversarial = -torch.stack([scores.mean() for scores in generator_scores]).mean()
         return config.adversarial_weight * adversarial + torch.stack(own_losses).mean()
 
-    def _guided_loss(self, indices: Tensor, batch: Batch, rng: StepRNG) -> Tensor:
-        """The same of images that are sampled from noise as the defaults sample, with the prompts of some photos. A scalar.
+    def _sampled_loss(self, indices: Tensor, batch: Batch, rng: StepRNG) -> Tensor:
+        """The same of images that are sampled from noise with the prompts of some photos, and are they as asked. A scalar.
 
         The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone.
         """
-        # Noise, persons and how far each is sampled: of pure noise only the mean can be known, so one step is done at least.
-        config, dataset = self.recipe.loss, self.dataset
-        (rows,) = torch.where(rng.uniform() < config.guided_share)
-        own = rng.selected(rows)
-        noise, others = own.normal(*batch.latents.shape[1:]), own.integers(len(dataset.latents))
-        who = torch.where(own.uniform() < config.p_other_person, others, indices[rows])
-        embeddings = dataset.reference_embeddings(who, self.recipe.conditioning_dropout, own)
-        tokens = dataset.tokens[indices[rows], own.integers(dataset.tokens.shape[1])]
-        steps_before = 1 + int((STEPS - 1) * rng.scalar())
+        # Noise, prompts and persons, and how far they are sampled: of pure noise only the mean is known, so one step is done.
+        config, dataset = self.recipe.sampled, self.dataset
+        assert dataset.requested is not None
+        (rows,) = torch.where(rng.uniform() < config.share)
+        own, photos = rng.selected(rows), indices[rows]
+        noise, variants = own.normal(*batch.latents.shape[1:]), own.integers(dataset.tokens.shape[1])
+        tokens, requested = dataset.tokens[photos, variants], dataset.requested[photos, variants]
+        others, use_other = own.integers(len(dataset.latents)), own.uniform() < config.p_other_person
+        people = torch.where(use_other & dataset.may_be_asked_of(photos, others), others, photos)
+        embeddings = dataset.reference_embeddings(people, self.recipe.conditioning_dropout, own)
+        steps_before = 1 + int((DEFAULTS.steps - 1) * rng.scalar())
         if not len(rows):
             return batch.latents.new_zeros(())
 
         # What a step of sampling shows, and what photos of these prompts do.
-        for unet in (self.model.unet, self.discriminator.unet):
-            set_adapter_scale(unet, 1.0)
+        self._set_adapter_scale(1.0)
         with torch.no_grad():
-            text, none = (
-                PromptEmbeddings(self.model.text_encoder(each).last_hidden_state)
-                for each in (tokens, self.model.tokenize([""]).expand(len(rows), -1))
-            )
-        sampling = GuidedSampling(lambda *inputs: self._predict(*inputs)[1], self.model.scheduler.config)
-        x0, timesteps = sampling(noise, Conditioning(text, embeddings), none, steps_before)
-        everybody = torch.ones_like(rows, dtype=torch.bool)
-        of_prompts = Conditioning(text, torch.zeros_like(embeddings))
-        guided = Batch(batch.latents[rows], dataset.embeddings[who], of_prompts, timesteps, everybody)
-        appearance = self._appearance_loss(x0, guided, own)
-        return config.guided_weight * (appearance + self._adversarial_loss(x0, guided, everybody, own))
+            text = PromptEmbeddings(self.model.text_encoder(tokens).last_hidden_state)
+        x0, timesteps = sample_prediction(
+            lambda latents, timesteps: self._predict(latents, timesteps, Conditioning(text, embeddings))[1],
+            self.model.scheduler,
+            noise,
+            steps_before,
+        )
+        everybody, nobody = torch.ones_like(rows, dtype=torch.bool), torch.zeros_like(embeddings)
+        sampled = Batch(batch.latents[rows], dataset.embeddings[people], Conditioning(text, nobody), timesteps, everybody)
+        loss = self._appearance_loss(x0, sampled, own) + self._adversarial_loss(x0, sampled, everybody, own)
+        if config.attribute_weight:
+            loss = loss + config.attribute_weight * self._attribute_loss(x0, timesteps, requested, own)
+        return config.weight * loss
+
+    def _attribute_loss(self, x0: Tensor, timesteps: Tensor, requested: Tensor, rng: StepRNG) -> Tensor:
+        """Whether predictions (B, 8, h, w) show the attributes (B, S) that their prompts ask for. A scalar."""
+        assert self.attribute_heads is not None
+        levels, noise = rng.integers(self.recipe.sampled.attribute_max_timestep), rng.normal(*x0.shape[1:])
+        with torch.no_grad():
+            no_prompt = self.model.text_encoder(self.model.tokenize([""]).expand(len(x0), -1)).last_hidden_state
+        nobody = Conditioning(PromptEmbeddings(no_prompt), x0.new_zeros(len(x0), 1, self.dataset.embeddings.shape[1]))
+        with sdpa_kernel(attention_kernels(x0.device)):
+            features = self.discriminator.features(self._noised(x0, noise, levels), levels, nobody)
+        return (self._alphas(timesteps) * requested_loss(self.attribute_heads(features), requested)).mean()
+
+    def _set_adapter_scale(self, scale: float) -> None:
+        for unet in (self.model.unet, self.discriminator.features.unet):
+            set_adapter_scale(unet, scale)
 
     def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
         """The denoised latents and the velocity that the UNet predicts, (B, 8, h, w) each."""

@@ -1,0 +1,1 @@
+"""The pocket model's UNet trained on by what it shows: the discriminator, the recognizer and the attributes judge it."""

@@ -1,0 +1,59 @@
+"""What a recipe of the stage `adversarial` says."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Literal
+
+from tenth.core.config import Count, FilePath, Fraction, NonNegative, config_dataclass, require
+from tenth.training.pocket.diffusion import DiffusionRecipe
+
+
+@config_dataclass
+class AdversarialLoss:
+    """What the UNet learns by beside the denoising error and the identity loss."""
+
+    adversarial_weight: NonNegative = 0.02
+    pattern_weight: NonNegative = 0.05  # that fine detail is as strong at each place of the decoder's squares
+    jitter: Fraction = 0.0  # of a crop's side: by up to so much crops are enlarged and moved before the identity loss
+    max_timestep: Count = 650  # below it are the adversarial loss and predictions to go on from; above it the mean is right
+    p_below: Fraction = 0.7  # of the images have a timestep below, whatever the others have
+    p_on_policy: Fraction = 0.4  # of these go on from the UNet's own prediction, as sampling does
+    step_size: Count = 300  # longest step of sampling, in timesteps
+    min_step: Fraction = 0.6  # shortest step after which the discriminator looks, as a share of step_size
+
+
+@config_dataclass
+class SampledImages:
+    """Images that are sampled from noise inside of a step, without guidance: they show what prompts and persons lead to.
+
+    attribute_heads: the file of recipes/pocket-attribute-heads.toml, trained on the model that the recipe goes on from.
+    """
+
+    share: Fraction = 0.0  # of a batch gives its prompt to one, beside all else
+    weight: NonNegative = 1.0  # of what they show, beside what all images show
+    p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
+    attribute_heads: FilePath | None = None
+    attribute_weight: NonNegative = 0.0  # of the attributes that they are asked for, times the share of signal
+    attribute_max_timestep: Count = 200  # up to which noise is added before the heads see them
+
+    def __post_init__(self) -> None:
+        needed = not self.attribute_weight or (self.attribute_heads is not None and self.share > 0)
+        require(needed, "attribute_weight", self.attribute_weight, "0 without attribute_heads and a share of sampled images")
+
+
+@config_dataclass
+class AdversarialRecipe(DiffusionRecipe):
+    """recipes/pocket-adversarial.toml, pocket-prompts.toml. Other keys as of its base; no augmentation, no face features."""
+
+    loss: AdversarialLoss = field(default_factory=AdversarialLoss)
+    sampled: SampledImages = field(default_factory=SampledImages)
+    stage: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        p_apply, feature_weight = self.augmentation.p_apply, self.identity_loss.feature_weight
+        require(not p_apply, "augmentation.p_apply", p_apply, "0 in this stage")
+        require(
+            not feature_weight, "identity_loss.feature_weight", feature_weight, "0 in this stage: the discriminator sees them"
+        )
