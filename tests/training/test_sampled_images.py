@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,13 +13,13 @@ from torch import Tensor
 from tenth.core.errors import RecipeError
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
-from tenth.models.denoiser import Conditioning, predict, predict_x0
+from tenth.models.denoiser import Conditioning, predict
 from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.sampler import SamplingBatch, Step, initial_noise, sample_float
+from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, sample_float
 from tenth.training.pocket.discriminator import LatentDiscriminator
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, SampledImages
-from tenth.training.pocket.finetuning.sampling import DEFAULTS, sample_prediction
+from tenth.training.pocket.finetuning.sampling import DEFAULTS, sample_latents
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
 from tenth.training.pocket.identity_loss import IdentityLossConfig
 from tenth.training.schedule import TrainingConfig
@@ -42,28 +43,28 @@ def trainer() -> AdversarialTrainer:
     return adversarial_trainer(RECIPE)
 
 
-@torch.no_grad()
-def test_each_step_is_the_samplers() -> None:
-    model, seen = load_pocket(), list[Step]()
+def test_sampling_is_the_samplers_and_each_step_is_taught() -> None:
+    model = load_pocket()
     embeddings = torch.randn(2, 1, 128, generator=torch.Generator().manual_seed(0))
     prompts, seeds = ("a photo of a smiling person", "a picture of a person, outdoors"), (3, 4)
     batch = SamplingBatch(model, SamplingConfig(precision="fp32", guidance_scale=1.0), prompts, seeds, embeddings)
-    sample_float(batch, seen.append)
+    seen = list[Tensor]()
+    expected = sample_float(batch, lambda step: seen.append(step.timestep))
     assert len(seen) == DEFAULTS.steps
 
-    text, _ = model.prompt_encoder(prompts, "", guided=False, device=model.device)
+    with torch.no_grad():
+        text, _ = model.prompt_encoder(prompts, "", guided=False, device=model.device)
     noise = initial_noise(batch, [torch.Generator().manual_seed(seed) for seed in seeds])
-    for steps_before, step in enumerate(seen):
-        x0, timesteps = sample_prediction(
-            lambda *noisy: predict(model.pipeline.unet, *noisy, Conditioning(text, embeddings)),
-            model.pipeline.scheduler,
-            noise,
-            steps_before,
-        )
-        assert timesteps.tolist() == [int(step.timestep)] * 2
-        alphas = step.scheduler.alphas_cumprod[timesteps]
-        expected = predict_x0(step.scaled_latents, step.prediction, alphas, "v_prediction")
-        torch.testing.assert_close(x0, expected, atol=2e-4, rtol=1e-3)
+    weights = [torch.ones((), requires_grad=True) for _ in seen]
+    steps = iter(weights)
+    latents = sample_latents(
+        lambda *noisy: next(steps) * predict(model.pipeline.unet, *noisy, Conditioning(text, embeddings)),
+        model.pipeline.scheduler,
+        noise,
+    )
+    np.testing.assert_allclose(np.stack(decode_images(batch, latents.detach())), np.stack(expected), atol=2e-3)
+    latents.square().sum().backward()
+    assert all(weight.grad for weight in weights)
 
 
 def test_what_they_show_teaches_the_unet(trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ def test_attributes_are_learnt_where_prompts_ask_for_them(trainer: AdversarialTr
     x0 = torch.randn(2, 8, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
     requested = torch.full((2, len(FACE_ATTRIBUTES)), float("nan"))
     requested[1, FACE_ATTRIBUTES.index("smiling")] = 1.0
-    trainer._attribute_loss(x0, torch.tensor([100, 100]), requested, step_rng(2)).backward()
+    trainer._attribute_loss(x0, requested, step_rng(2)).backward()
     assert x0.grad is not None
     assert not x0.grad[0].any()
     assert x0.grad[1].any()
@@ -105,7 +106,7 @@ def test_some_show_other_people_of_the_same_gender(trainer: AdversarialTrainer, 
     # Of the toy data set each embedding is its photo's number.
     targets: list[Tensor] = []
     monkeypatch.setattr(
-        AdversarialTrainer, "_appearance_loss", lambda _, x0, batch, __: targets.append(batch.embeddings[:, 0]) or x0.mean()
+        AdversarialTrainer, "_appearance_loss", lambda _, x0, batch, *__: targets.append(batch.embeddings[:, 0]) or x0.mean()
     )
     requested = pocket_dataset().requested.clone()  # type: ignore[union-attr]
     requested[:, 0, FACE_ATTRIBUTES.index("male")] = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])

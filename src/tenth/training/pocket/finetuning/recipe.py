@@ -34,7 +34,7 @@ class SampledImages:
     weight: NonNegative = 1.0  # of what they show, beside what all images show
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
     attribute_heads: FilePath | None = None
-    attribute_weight: NonNegative = 0.0  # of the attributes that they are asked for, times the share of signal
+    attribute_weight: NonNegative = 0.0  # of the attributes that they are asked for
     attribute_max_timestep: Count = 200  # up to which noise is added before the heads see them
 
     def __post_init__(self) -> None:

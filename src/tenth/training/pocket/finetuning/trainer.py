@@ -21,7 +21,7 @@ from tenth.training.pocket.decoder import laplacian_energy
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
 from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, requested_loss
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
-from tenth.training.pocket.finetuning.sampling import DEFAULTS, sample_prediction
+from tenth.training.pocket.finetuning.sampling import sample_latents
 from tenth.training.pocket.identity_loss import IdentityLoss, jittered
 from tenth.training.pocket.modules import PocketModules
 
@@ -72,7 +72,7 @@ class AdversarialTrainer:
         loss: Tensor = (weight * (velocity - target).square().mean((1, 2, 3)) * ~on_policy).mean()
 
         # What it shows: the person, in even detail, and, after the next step of sampling, a photo.
-        loss = loss + self._appearance_loss(x0, batch, rng)
+        loss = loss + self._appearance_loss(x0, batch, alphas, rng)
         loss = loss + self._adversarial_loss(x0, batch, below, rng)
         return loss + self._sampled_loss(indices, batch, rng) if self.recipe.sampled.share else loss
 
@@ -111,9 +111,12 @@ class AdversarialTrainer:
             result[rows] = self._noised(x0, next_noise, batch.timesteps[rows])
         return result
 
-    def _appearance_loss(self, x0: Tensor, batch: Batch, rng: StepRNG) -> Tensor:
-        """The identity loss, and how unevenly fine detail falls on the decoder's squares, for some of the images. A scalar."""
-        config, alphas = self.recipe.identity_loss, self._alphas(batch.timesteps)
+    def _appearance_loss(self, x0: Tensor, batch: Batch, alphas: Tensor, rng: StepRNG) -> Tensor:
+        """The identity loss, and how unevenly fine detail falls on the decoder's squares, for some of the images. A scalar.
+
+        alphas: (B,), the share of signal in the latents from which x0 was predicted.
+        """
+        config = self.recipe.identity_loss
         (rows,) = torch.where(batch.with_person & (rng.uniform() < config.p_apply) & (alphas >= config.min_alphas_cumprod))
         amounts = self.recipe.loss.jitter * (2 * rng.uniform(3) - 1)  # also where no row needs them: all make the same calls
         if not len(rows):
@@ -162,7 +165,7 @@ class AdversarialTrainer:
 
         The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone.
         """
-        # Noise, prompts and persons, and how far they are sampled: of pure noise only the mean is known, so one step is done.
+        # Noise, prompts, and persons.
         config, dataset = self.recipe.sampled, self.dataset
         assert dataset.requested is not None
         (rows,) = torch.where(rng.uniform() < config.share)
@@ -172,29 +175,26 @@ class AdversarialTrainer:
         others, use_other = own.integers(len(dataset.latents)), own.uniform() < config.p_other_person
         people = torch.where(use_other & dataset.may_be_asked_of(photos, others), others, photos)
         embeddings = dataset.reference_embeddings(people, self.recipe.conditioning_dropout, own)
-        steps_before = 1 + int((DEFAULTS.steps - 1) * rng.scalar())
+        timesteps = own.integers(self.recipe.loss.max_timestep)  # before which the discriminator looks
         if not len(rows):
             return batch.latents.new_zeros(())
 
-        # What a step of sampling shows, and what photos of these prompts do.
+        # What sampling leads to, and what photos of these prompts show.
         self._set_adapter_scale(1.0)
         with torch.no_grad():
             text = PromptEmbeddings(self.model.text_encoder(tokens).last_hidden_state)
-        x0, timesteps = sample_prediction(
-            lambda latents, timesteps: self._predict(latents, timesteps, Conditioning(text, embeddings))[1],
-            self.model.scheduler,
-            noise,
-            steps_before,
-        )
-        everybody, nobody = torch.ones_like(rows, dtype=torch.bool), torch.zeros_like(embeddings)
-        sampled = Batch(batch.latents[rows], dataset.embeddings[people], Conditioning(text, nobody), timesteps, everybody)
-        loss = self._appearance_loss(x0, sampled, own) + self._adversarial_loss(x0, sampled, everybody, own)
+        conditioning, nobody = Conditioning(text, embeddings), Conditioning(text, torch.zeros_like(embeddings))
+        x0 = sample_latents(lambda x, t: self._predict(x, t, conditioning)[1], self.model.scheduler, noise)
+        everybody = torch.ones_like(rows, dtype=torch.bool)
+        sampled = Batch(batch.latents[rows], dataset.embeddings[people], nobody, timesteps, everybody)
+        loss = self._appearance_loss(x0, sampled, torch.ones_like(timesteps, dtype=x0.dtype), own)
+        loss = loss + self._adversarial_loss(x0, sampled, everybody, own)
         if config.attribute_weight:
-            loss = loss + config.attribute_weight * self._attribute_loss(x0, timesteps, requested, own)
+            loss = loss + config.attribute_weight * self._attribute_loss(x0, requested, own)
         return config.weight * loss
 
-    def _attribute_loss(self, x0: Tensor, timesteps: Tensor, requested: Tensor, rng: StepRNG) -> Tensor:
-        """Whether predictions (B, 8, h, w) show the attributes (B, S) that their prompts ask for. A scalar."""
+    def _attribute_loss(self, x0: Tensor, requested: Tensor, rng: StepRNG) -> Tensor:
+        """Whether latents (B, 8, h, w) show the attributes (B, S) that their prompts ask for. A scalar."""
         assert self.attribute_heads is not None
         levels, noise = rng.integers(self.recipe.sampled.attribute_max_timestep), rng.normal(*x0.shape[1:])
         with torch.no_grad():
@@ -202,7 +202,7 @@ class AdversarialTrainer:
         nobody = Conditioning(PromptEmbeddings(no_prompt), x0.new_zeros(len(x0), 1, self.dataset.embeddings.shape[1]))
         with sdpa_kernel(attention_kernels(x0.device)):
             features = self.discriminator.features(self._noised(x0, noise, levels), levels, nobody)
-        return (self._alphas(timesteps) * requested_loss(self.attribute_heads(features), requested)).mean()
+        return requested_loss(self.attribute_heads(features), requested).mean()
 
     def _set_adapter_scale(self, scale: float) -> None:
         for unet in (self.model.unet, self.discriminator.features.unet):
