@@ -48,7 +48,10 @@ def test_nothing_to_resume(recipe: Path, tmp_path: Path, capsys: Output) -> None
     [
         (
             "images = 3",
-            "known stages: 'autoencoder', 'decoder', 'base-model', 'adversarial', 'attribute-heads', 'face-attributes', 'adapter', 'toy'",
+            (
+                "known stages: 'autoencoder', 'decoder', 'base-model', 'adversarial', 'attribute-heads', "
+                "'face-attributes', 'adapter', 'toy'"
+            ),
         ),
         ("stage = 'dream'", "has stage 'dream'"),
         ("stage = ['toy']", "has stage ['toy']"),

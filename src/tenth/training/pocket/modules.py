@@ -17,10 +17,12 @@ from tenth.models.adapters.ip_adapter import install_ip_adapter
 from tenth.models.denoiser import Conditioning, predict
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.loader import load_pocket, read_statistics
+from tenth.models.pocket.paths import STATISTICS_PATH
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.diffusion_loss import ExtraLoss, denoising_loss
 from tenth.training.frozen_diffusion import attention_kernels
+from tenth.training.pocket.autoencoder import load_autoencoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +80,8 @@ class PocketModules:
 def load_modules(folder: Path) -> tuple[PocketModules, PocketAutoencoder, FaceEncoder]:
     """A whole model, with its adapter in the UNet. Raises ModelError if the folder is incomplete."""
     loaded, model = load_pocket(folder), PocketModules.create(folder)
-    assert isinstance(loaded.pipeline.vae, PocketAutoencoder)
-    assert isinstance(loaded.encoder, FaceEncoder)
     model.unet.load_state_dict(loaded.pipeline.unet.state_dict())
     model.text_encoder.load_state_dict(loaded.pipeline.text_encoder.state_dict())
     install_ip_adapter(model.unet, loaded.adapter_parts)
-    return model, loaded.pipeline.vae, loaded.encoder
+    autoencoder = load_autoencoder(folder / "vae/diffusion_pytorch_model.safetensors")
+    return model, autoencoder, FaceEncoder(*read_statistics(folder / STATISTICS_PATH))
