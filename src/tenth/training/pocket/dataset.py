@@ -82,6 +82,22 @@ class PocketDataset:
             embeddings = torch.where(use_mean[:, None], self.mean_embeddings[indices], embeddings)
         return embeddings[:, None]
 
+    def sample_captions(self, rng: StepRNG) -> tuple[Tensor, Tensor]:
+        """Photos and which of their captions, (B,) each: each attribute is asked for as often, whatever its share of photos."""
+        tables = self.captions_by_attribute
+        attributes, places = rng.integers(len(tables)), rng.uniform()
+        drawn = [tables[index][int(place * len(tables[index]))] for index, place in zip(attributes, places, strict=True)]
+        photos, variants = torch.stack(drawn).unbind(1) if drawn else (attributes, attributes)
+        return photos, variants
+
+    @cached_property
+    def captions_by_attribute(self) -> tuple[Tensor, ...]:
+        """For each attribute that captions ask for, except the gender: photos and captions that do, (K, 2)."""
+        assert self.requested is not None
+        names = [index for index, name in enumerate(FACE_ATTRIBUTES) if name != "male"]
+        tables = [(self.requested[:, :, index] == 1).nonzero() for index in names]
+        return tuple(table for table in tables if len(table))
+
     def may_be_asked_of(self, photos: Tensor, others: Tensor) -> Tensor:
         """Whether captions of photos (B,) fit the people of others (B,): the gender is the same, or unsaid. (B,) bool."""
         genders = self.genders

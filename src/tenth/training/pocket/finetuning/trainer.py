@@ -74,7 +74,7 @@ class AdversarialTrainer:
         # What it shows: the person, in even detail, and, after the next step of sampling, a photo.
         loss = loss + self._appearance_loss(x0, batch, alphas, rng)
         loss = loss + self._adversarial_loss(x0, batch, below, rng)
-        return loss + self._sampled_loss(indices, batch, rng) if self.recipe.sampled.share else loss
+        return loss + self._sampled_loss(batch, rng) if self.recipe.sampled.share else loss
 
     def _batch(self, indices: Tensor, rng: StepRNG) -> Batch:
         """The inputs of a step, some of their conditions dropped."""
@@ -160,7 +160,7 @@ class AdversarialTrainer:
         adversarial = -torch.stack([scores.mean() for scores in generator_scores]).mean()
         return config.adversarial_weight * adversarial + torch.stack(own_losses).mean()
 
-    def _sampled_loss(self, indices: Tensor, batch: Batch, rng: StepRNG) -> Tensor:
+    def _sampled_loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The same of images that are sampled from noise with the prompts of some photos, and are they as asked. A scalar.
 
         The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone.
@@ -169,8 +169,9 @@ class AdversarialTrainer:
         config, dataset = self.recipe.sampled, self.dataset
         assert dataset.requested is not None
         (rows,) = torch.where(rng.uniform() < config.share)
-        own, photos = rng.selected(rows), indices[rows]
-        noise, variants = own.normal(*batch.latents.shape[1:]), own.integers(dataset.tokens.shape[1])
+        own = rng.selected(rows)
+        noise, mirrored = own.normal(*batch.latents.shape[1:]), own.integers(2)
+        photos, variants = dataset.sample_captions(own)
         tokens, requested = dataset.tokens[photos, variants], dataset.requested[photos, variants]
         others, use_other = own.integers(len(dataset.latents)), own.uniform() < config.p_other_person
         people = torch.where(use_other & dataset.may_be_asked_of(photos, others), others, photos)
@@ -186,7 +187,7 @@ class AdversarialTrainer:
         conditioning, nobody = Conditioning(text, embeddings), Conditioning(text, torch.zeros_like(embeddings))
         x0 = sample_latents(lambda x, t: self._predict(x, t, conditioning)[1], self.model.scheduler, noise)
         everybody = torch.ones_like(rows, dtype=torch.bool)
-        sampled = Batch(batch.latents[rows], dataset.embeddings[people], nobody, timesteps, everybody)
+        sampled = Batch(dataset.latents[photos, mirrored], dataset.embeddings[people], nobody, timesteps, everybody)
         loss = self._appearance_loss(x0, sampled, torch.ones_like(timesteps, dtype=x0.dtype), own)
         loss = loss + self._adversarial_loss(x0, sampled, everybody, own)
         if config.attribute_weight:
