@@ -20,7 +20,7 @@ from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, 
 from tenth.training.pocket.discriminator import LatentDiscriminator
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, SampledImages
 from tenth.training.pocket.finetuning.sampling import DEFAULTS, sample_latents
-from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
+from tenth.training.pocket.finetuning.trainer import AdversarialTrainer, Batch
 from tenth.training.pocket.identity_loss import IdentityLossConfig
 from tenth.training.schedule import TrainingConfig
 from toy_latents import adversarial_trainer, pocket_dataset, step_rng
@@ -103,20 +103,36 @@ def test_attributes_are_learnt_where_prompts_ask_for_them(trainer: AdversarialTr
 
 
 def test_some_show_other_people_of_the_same_gender(trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of the toy data set each embedding is its photo's number.
-    targets: list[Tensor] = []
-    monkeypatch.setattr(
-        AdversarialTrainer, "_appearance_loss", lambda _, x0, batch, *__: targets.append(batch.embeddings[:, 0]) or x0.mean()
-    )
-    requested = pocket_dataset().requested.clone()  # type: ignore[union-attr]
+    # Of the toy data set each embedding is its photo's number; here latents are too, and genders alternate.
+    seen: list[Tensor] = []
+
+    def remember(_: AdversarialTrainer, x0: Tensor, batch: Batch, *__: object) -> Tensor:
+        seen.append(torch.stack([batch.latents[:, 0, 0, 0], batch.embeddings[:, 0]]))
+        return x0.mean()
+
+    monkeypatch.setattr(AdversarialTrainer, "_appearance_loss", remember)
+    plain = pocket_dataset()
+    requested = plain.requested.clone()  # type: ignore[union-attr]
     requested[:, 0, FACE_ATTRIBUTES.index("male")] = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
-    dataset = replace(trainer.dataset, requested=requested)
+    latents = torch.arange(6.0)[:, None, None, None, None].expand_as(plain.latents)
+    dataset = replace(plain, requested=requested, latents=latents)
     for share in (0.0, 1.0):
-        other = replace(trainer, recipe=with_sampled(p_other_person=share), dataset=dataset)
-        other.loss(torch.arange(6), step_rng(6))
-    assert torch.equal(targets[1], torch.arange(6.0))
-    assert not torch.equal(targets[3], torch.arange(6.0))
-    assert torch.equal(targets[3] % 2, torch.arange(6.0) % 2)
+        replace(trainer, recipe=with_sampled(p_other_person=share), dataset=dataset).loss(torch.arange(6), step_rng(6))
+    photos, people = seen[1]
+    assert torch.equal(photos, people)
+    photos, people = seen[3]
+    assert not torch.equal(photos, people)
+    assert torch.equal(photos % 2, people % 2)
+
+
+def test_prompts_ask_for_each_attribute_as_often() -> None:
+    dataset = pocket_dataset()
+    requested = dataset.requested.clone()  # type: ignore[union-attr]
+    requested[1:, :, FACE_ATTRIBUTES.index("eyeglasses")] = float("nan")  # one photo of six has glasses, all smile
+    photos, variants = replace(dataset, requested=requested).sample_captions(step_rng(400))
+    assert set(photos[variants == 1].tolist()) == {0}
+    assert set(photos[variants == 0].tolist()) == set(range(6))
+    assert 150 < int((variants == 1).sum()) < 250
 
 
 def test_attributes_need_heads_and_sampled_images() -> None:
