@@ -9,12 +9,14 @@ import torch
 
 from tenth.core.files.reading import sha256_of
 from tenth.core.rng import StepRNG
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.models.pocket.paths import MODEL_DIR
-from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means, requested_attributes
+from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means
 from tenth.training.pocket.discriminator import LatentDiscriminator
 from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads
+from tenth.training.pocket.finetuning.prompts import PromptSampler
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
 from tenth.training.pocket.identity_loss import IdentityLoss
@@ -37,7 +39,6 @@ def pocket_dataset(count: int = 6) -> PocketDataset:
         tokens=torch.stack([parts.tokenize(CAPTIONS)] * count),
         person_spans=person_spans,
         mean_embeddings=leave_one_out_means(embeddings, person_spans),
-        requested=torch.stack([requested_attributes(CAPTIONS)] * count),
     )
 
 
@@ -59,5 +60,6 @@ def adversarial_trainer(recipe: AdversarialRecipe) -> AdversarialTrainer:
     model.unet.train()
     discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
     torch.manual_seed(0)
-    heads = AttributeHeads(discriminator.features.channels).eval().requires_grad_(False)
-    return AdversarialTrainer(recipe, model, discriminator, IdentityLoss(autoencoder, encoder), pocket_dataset(), heads)
+    heads = AttributeHeads(discriminator.features.channels, 200).eval().requires_grad_(False)
+    dataset, prompts = pocket_dataset(), PromptSampler.read([CAPTIONS] * 6, FACE_ATTRIBUTES)
+    return AdversarialTrainer(recipe, model, discriminator, IdentityLoss(autoencoder, encoder), dataset, prompts, heads)

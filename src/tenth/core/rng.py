@@ -40,6 +40,10 @@ class StepRNG:
         other.kept = kept
         return other
 
+    def places(self) -> Tensor:
+        """The place of each image in the step's batch, from 0: (b,)."""
+        return self._rows(lambda: torch.arange(self.batch_size))
+
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, (b, *shape)."""
         return self._rows(lambda: torch.randn(self.batch_size, *shape, generator=self.generator))

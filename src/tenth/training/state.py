@@ -114,6 +114,15 @@ class TrainState:
     def all_reduce_mean(self, value: Tensor) -> None:
         """Average `value` and all gradients over the processes, in place."""
         if self.distributed.num_processes > 1:
+            # Weights that some process used and others did not: their gradient is zero there. Of one that none used it stays None.
+            used = torch.tensor([parameter.grad is not None for parameter in self.parameters], dtype=value.dtype)
+            used = used.to(value.device)
+            torch.distributed.all_reduce(used)
+            for parameter, count in zip(self.parameters, used.tolist(), strict=True):
+                if count and parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+
+            # One tensor for all of them.
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             flat = torch.cat([value, *(gradient.flatten() for gradient in gradients)])
             torch.distributed.all_reduce(flat)

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.config import Fraction, config_dataclass
 from tenth.core.rng import StepRNG
-from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
+from tenth.data.captions.prompt_parser import parse_prompt_attributes
 from tenth.data.faces.crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
 from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
@@ -68,7 +67,6 @@ class PocketDataset:
     person_spans: Tensor  # (N, 2)
     mean_embeddings: Tensor  # (N, 128): of each photo's person, without that photo
     augmented: AugmentedLatents | None = None  # where photos are changed
-    requested: Tensor | None = None  # (N, V, S), where a stage reads it: `requested_attributes` of each photo's captions
 
     def reference_embeddings(self, indices: Tensor, dropout: PocketConditioningDropout, rng: StepRNG) -> Tensor:
         """Embeddings (B, 1, 128): of the photo itself with probability `p_self_reference`, else of another of its person."""
@@ -81,39 +79,6 @@ class PocketDataset:
             use_mean = ~use_self & (rng.uniform() < dropout.p_mean_reference)
             embeddings = torch.where(use_mean[:, None], self.mean_embeddings[indices], embeddings)
         return embeddings[:, None]
-
-    def sample_captions(self, rng: StepRNG) -> tuple[Tensor, Tensor]:
-        """Photos and which of their captions, (B,) each: each attribute is asked for as often, whatever its share of photos."""
-        tables = self.captions_by_attribute
-        attributes, places = rng.integers(len(tables)), rng.uniform()
-        drawn = [tables[index][int(place * len(tables[index]))] for index, place in zip(attributes, places, strict=True)]
-        photos, variants = torch.stack(drawn).unbind(1) if drawn else (attributes, attributes)
-        return photos, variants
-
-    @cached_property
-    def captions_by_attribute(self) -> tuple[Tensor, ...]:
-        """For each attribute that captions ask for, except the gender: photos and captions that do, (K, 2)."""
-        assert self.requested is not None
-        names = [index for index, name in enumerate(FACE_ATTRIBUTES) if name != "male"]
-        tables = [(self.requested[:, :, index] == 1).nonzero() for index in names]
-        return tuple(table for table in tables if len(table))
-
-    def may_be_asked_of(self, photos: Tensor, others: Tensor) -> Tensor:
-        """Whether captions of photos (B,) fit the people of others (B,): the gender is the same, or unsaid. (B,) bool."""
-        genders = self.genders
-        return (genders[photos] == genders[others]) | genders[photos].isnan()
-
-    @cached_property
-    def genders(self) -> Tensor:
-        """What most captions of each photo say: 1 male, 0 female, NaN nothing. (N,)."""
-        assert self.requested is not None
-        return self.requested[:, :, FACE_ATTRIBUTES.index("male")].nanmean(1).round()
-
-
-def requested_attributes(captions: Sequence[str]) -> Tensor:
-    """What captions say of FACE_ATTRIBUTES: 1 yes, 0 no, NaN nothing. (V, S)."""
-    parsed = [parse_prompt_attributes(caption) for caption in captions]
-    return torch.tensor([[float(each.get(name, math.nan)) for name in FACE_ATTRIBUTES] for each in parsed])
 
 
 def repeat_factor_sampling(captions: Sequence[str], repeat_threshold: float) -> Tensor:

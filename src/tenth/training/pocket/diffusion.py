@@ -60,6 +60,7 @@ class DiffusionRecipe:
 class Prepared:
     """The modules that are trained, and the data. photo_indices: photos, those with rare attributes several times, (M,).
 
+    captions: V of each of the N photos.
     average_with: the weights of the recipe's `average_with`, under the names of a checkpoint's averages; none without one.
     """
 
@@ -69,6 +70,7 @@ class Prepared:
     autoencoder: PocketAutoencoder
     dataset: PocketDataset
     photo_indices: Tensor
+    captions: tuple[tuple[str, ...], ...]
 
 
 def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
@@ -126,17 +128,16 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
         tokens=torch.stack([model.tokenize(entry.captions) for entry in faces.entries]),
         person_spans=person_spans,
         mean_embeddings=pocket_dataset.leave_one_out_means(embeddings, person_spans),
-        requested=torch.stack([pocket_dataset.requested_attributes(entry.captions) for entry in faces.entries]),
         augmented=augmented if recipe.augmentation.p_apply else None,
     )
-    captions = [entry.caption for entry in faces.entries]
-    photo_indices = pocket_dataset.repeat_factor_sampling(captions, recipe.repeat_threshold)
+    captions = tuple(entry.captions for entry in faces.entries)
+    photo_indices = pocket_dataset.repeat_factor_sampling([each.caption for each in faces.entries], recipe.repeat_threshold)
 
     # What is added to the UNet.
     install_ip_adapter(model.unet, adapter)
     if dataset.augmented:
         add_augmentation_conditioning(model.unet)
-    return Prepared(model, average_with, encoder, autoencoder, dataset, photo_indices)
+    return Prepared(model, average_with, encoder, autoencoder, dataset, photo_indices, captions)
 
 
 def train(

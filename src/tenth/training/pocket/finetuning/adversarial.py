@@ -10,17 +10,22 @@ from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.rng import StepRNG
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.training.loop import fit
 from tenth.training.pocket.diffusion import export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator
 from tenth.training.pocket.finetuning.attribute_heads import load_attribute_heads
+from tenth.training.pocket.finetuning.prompts import PromptSampler
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
 from tenth.training.pocket.identity_loss import IdentityLoss
 
 
 def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
-    """Train, and write models as `train_diffusion` does. Raises ModelError for heads that do not fit the UNet."""
+    """Train, and write models as `train_diffusion` does.
+
+    Raises ModelError for heads that do not fit the UNet, DataError if captions ask for nothing and images are to be sampled.
+    """
     # The networks; the discriminator and the heads read a copy of the UNet as it is before.
     data = prepare(recipe, ArrayCache(default_cache_dir()))
     model = data.model
@@ -29,7 +34,9 @@ def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
     discriminator, file = LatentDiscriminator(copy.deepcopy(model.unet)), recipe.sampled.attribute_heads
     heads = None if file is None else load_attribute_heads(file, discriminator.features)
     identity_loss = IdentityLoss(data.autoencoder, data.encoder)
-    trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, heads)
+    known = FACE_ATTRIBUTES if heads is None else heads.reliable
+    prompts = PromptSampler.read(data.captions, known) if recipe.sampled.share else None
+    trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, prompts, heads)
 
     # The training, and its result.
     def loss(indices: Tensor, rng: StepRNG) -> Tensor:

@@ -6,6 +6,7 @@ pixels, and other features.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,15 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.config import Count, FilePath, config_dataclass
+from tenth.core.config import Count, FilePath, config_dataclass, require
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import UnreadableError, reason
+from tenth.core.files.reading import UnreadableError, parse_json, reason
 from tenth.core.files.tensors import read_tensors, tensor_shapes
 from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
-from tenth.evaluation.extractors.face_attributes import balanced_accuracy
+from tenth.evaluation.extractors.face_attributes import MIN_BALANCED_ACCURACY, balanced_accuracy
 from tenth.models.denoiser import Conditioning
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.distributed import distributed_state
@@ -34,6 +35,7 @@ from tenth.training.loop import fit
 from tenth.training.pocket.attribute_labels import AttributeLabels
 from tenth.training.pocket.dataset import compute_latents
 from tenth.training.pocket.discriminator import UNetFeatures
+from tenth.training.pocket.finetuning.recipe import NUM_TIMESTEPS
 from tenth.training.pocket.modules import load_modules
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import tensors_under
@@ -43,23 +45,25 @@ NUM_GROUPS = 16
 MAX_SIDE = 8  # of a feature map that is averaged
 QUARTERS = 2  # to a side, each averaged by itself: a hat is above, a tie below
 P_DROPOUT = 0.3
-VALIDATION_TIMESTEP = 150
-UNET_KEY = "unet"  # of a file's metadata: the digest of the UNet on whose features the heads were trained
+METADATA_KEY = "tenth"
 
 
 @config_dataclass
 class AttributeHeadsRecipe:
     """What recipes/pocket-attribute-heads.toml says. model: a whole model's folder, whose UNet finds the features.
 
-    max_timestep: up to which noise is added.
+    max_timestep: up to which noise is added, less than 1,000.
     """
 
     data: PhotoDataset
     attributes: FilePath
     model: FilePath
     schedule: TrainingConfig
-    max_timestep: Count = 500
+    max_timestep: Count = 200
     stage: Literal["attribute-heads"] = "attribute-heads"
+
+    def __post_init__(self) -> None:
+        require(self.max_timestep < NUM_TIMESTEPS, "max_timestep", self.max_timestep, f"less than {NUM_TIMESTEPS}")
 
 
 class AttributeHead(nn.Module):
@@ -88,11 +92,13 @@ class AttributeHead(nn.Module):
 class AttributeHeads(nn.Module):
     """UNet features of images without prompt and person -> logits (B, S), one for each of FACE_ATTRIBUTES.
 
-    channels: of the feature maps.
+    channels: of the feature maps. max_timestep: up to which noise they were trained with. accuracy: of each attribute, on real
+    photos of people not trained on, after half as much noise; one that these do not show, or all show, is missing.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], max_timestep: int, accuracy: Mapping[str, float] | None = None) -> None:
         super().__init__()
+        self.max_timestep, self.accuracy = max_timestep, dict(accuracy or {})
         self.heads = nn.ModuleList(AttributeHead(each) for each in channels)
         self.dropout = nn.Dropout(P_DROPOUT)
         self.leave = nn.Linear(len(channels) * QUARTERS**2 * WIDTH, len(FACE_ATTRIBUTES))
@@ -101,6 +107,11 @@ class AttributeHeads(nn.Module):
         found = [head(each) for head, each in zip(self.heads, features, strict=True)]
         logits: Tensor = self.leave(self.dropout(torch.cat(found, 1)))
         return logits
+
+    @property
+    def reliable(self) -> tuple[str, ...]:
+        """Attributes that are told well enough to teach by."""
+        return tuple(name for name in FACE_ATTRIBUTES if self.accuracy.get(name, 0.0) >= MIN_BALANCED_ACCURACY)
 
 
 def train_attribute_heads(recipe: AttributeHeadsRecipe, directory: Path) -> None:
@@ -115,7 +126,7 @@ def train_attribute_heads(recipe: AttributeHeadsRecipe, directory: Path) -> None
     with torch.no_grad():
         no_prompt = PromptEmbeddings(model.text_encoder(model.tokenize([""])).last_hidden_state)
     torch.manual_seed(recipe.schedule.seed)
-    heads = AttributeHeads(unet_features.channels)
+    heads = AttributeHeads(unet_features.channels, recipe.max_timestep)
 
     @torch.no_grad()
     def features(of: Tensor, noise: Tensor, timesteps: Tensor) -> list[Tensor]:
@@ -129,30 +140,36 @@ def train_attribute_heads(recipe: AttributeHeadsRecipe, directory: Path) -> None
         found = features(latents[indices, mirrored], rng.normal(*latents.shape[2:]), timesteps)
         return labels.loss(heads(found), indices)
 
-    def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
-        ema_heads = AttributeHeads(unet_features.channels).eval()
+    def accuracy(ema: Mapping[str, Tensor]) -> dict[str, float]:
+        ema_heads = AttributeHeads(unet_features.channels, recipe.max_timestep).eval()
         ema_heads.load_state_dict(tensors_under(ema, "heads"))
         logits = []
         with torch.no_grad():
             for batch in validation_latents[:, 0].split(64):
                 noise = torch.randn(batch.shape, generator=torch.Generator().manual_seed(0))
-                logits.append(ema_heads(features(batch, noise, torch.full((len(batch),), VALIDATION_TIMESTEP))))
-        accuracy = balanced_accuracy(torch.cat(logits), validation_labels.values)
-        print(f"{images_seen} images: balanced accuracy {fmean(accuracy.values()):.3f}", file=sys.stderr)
+                logits.append(ema_heads(features(batch, noise, torch.full((len(batch),), recipe.max_timestep // 2))))
+        return balanced_accuracy(torch.cat(logits), validation_labels.values)
+
+    def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
+        print(f"{images_seen} images: balanced accuracy {fmean(accuracy(ema).values()):.3f}", file=sys.stderr)
 
     # The training, and its result.
     ema = fit({"heads": heads}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     if distributed_state().is_main_process:
         path = directory / "final" / "attribute_heads.safetensors"
-        write_tensors(path, tensors_under(ema, "heads"), {UNET_KEY: weights_digest(model.unet)})
+        header = {"unet": weights_digest(model.unet), "max_timestep": recipe.max_timestep, "accuracy": accuracy(ema)}
+        write_tensors(path, tensors_under(ema, "heads"), {METADATA_KEY: json.dumps(header, sort_keys=True)})
 
 
 def load_attribute_heads(path: Path, unet_features: UNetFeatures) -> AttributeHeads:
     """The heads that a training wrote, frozen. Raises ModelError if the file is damaged or was trained on another UNet."""
-    heads = AttributeHeads(unet_features.channels)
     try:
         metadata, weights = read_tensors(path)
-        if metadata.get(UNET_KEY) != weights_digest(unet_features.unet):
+        header = parse_json(metadata.get(METADATA_KEY, "null"))
+        if not isinstance(header, dict) or header.keys() != {"unet", "max_timestep", "accuracy"}:
+            raise UnreadableError("is not of attribute heads")
+        heads = AttributeHeads(unet_features.channels, header["max_timestep"], header["accuracy"])
+        if header["unet"] != weights_digest(unet_features.unet):
             raise UnreadableError("was trained on the features of another UNet")
         if tensor_shapes(weights) != tensor_shapes(heads.state_dict()):
             raise UnreadableError("holds other tensors than the heads have")

@@ -8,6 +8,8 @@ from typing import Literal
 from tenth.core.config import Count, FilePath, Fraction, NonNegative, config_dataclass, require
 from tenth.training.pocket.diffusion import DiffusionRecipe
 
+NUM_TIMESTEPS = 1_000  # of the pocket model's scheduler
+
 
 @config_dataclass
 class AdversarialLoss:
@@ -30,16 +32,19 @@ class SampledImages:
     attribute_heads: the file of recipes/pocket-attribute-heads.toml, trained on the model that the recipe goes on from.
     """
 
-    share: Fraction = 0.0  # of a batch gives its prompt to one, beside all else
+    share: Fraction = 0.0  # how many there are beside a batch's images, as a share of these
     weight: NonNegative = 1.0  # of what they show, beside what all images show
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
+    max_timestep: Count = 480  # up to which noise is added before the discriminator looks
     attribute_heads: FilePath | None = None
     attribute_weight: NonNegative = 0.0  # of the attributes that they are asked for
-    attribute_max_timestep: Count = 200  # up to which noise is added before the heads see them
 
     def __post_init__(self) -> None:
         needed = not self.attribute_weight or (self.attribute_heads is not None and self.share > 0)
-        require(needed, "attribute_weight", self.attribute_weight, "0 without attribute_heads and a share of sampled images")
+        require(self.max_timestep < NUM_TIMESTEPS, "sampled.max_timestep", self.max_timestep, f"less than {NUM_TIMESTEPS}")
+        require(
+            needed, "sampled.attribute_weight", self.attribute_weight, "0 without attribute_heads and a share of sampled images"
+        )
 
 
 @config_dataclass

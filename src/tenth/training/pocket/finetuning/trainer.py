@@ -20,6 +20,7 @@ from tenth.training.pocket.dataset import PocketDataset
 from tenth.training.pocket.decoder import laplacian_energy
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
 from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, requested_loss
+from tenth.training.pocket.finetuning.prompts import PromptSampler
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
 from tenth.training.pocket.finetuning.sampling import sample_latents
 from tenth.training.pocket.identity_loss import IdentityLoss, jittered
@@ -30,7 +31,7 @@ from tenth.training.pocket.modules import PocketModules
 class Batch:
     """What a step starts from: latents of photos (B, 8, h, w), their embeddings (B, 128), conditions, and timesteps (B,).
 
-    with_person: which of the images are conditioned on their person.
+    with_person: which of the images should show their person.
     """
 
     latents: Tensor
@@ -44,7 +45,7 @@ class Batch:
 class AdversarialTrainer:
     """The UNet, its discriminator, the frozen networks of the losses, and the data.
 
-    attribute_heads: on the discriminator's features, where the recipe asks for attributes.
+    prompts: of sampled images, where the recipe has some. attribute_heads: on the discriminator's features, for what they ask.
     """
 
     recipe: AdversarialRecipe
@@ -52,6 +53,7 @@ class AdversarialTrainer:
     discriminator: LatentDiscriminator
     identity_loss: IdentityLoss
     dataset: PocketDataset
+    prompts: PromptSampler | None = None
     attribute_heads: AttributeHeads | None = None
 
     def loss(self, indices: Tensor, rng: StepRNG) -> Tensor:
@@ -73,8 +75,10 @@ class AdversarialTrainer:
 
         # What it shows: the person, in even detail, and, after the next step of sampling, a photo.
         loss = loss + self._appearance_loss(x0, batch, alphas, rng)
-        loss = loss + self._adversarial_loss(x0, batch, below, rng)
-        return loss + self._sampled_loss(batch, rng) if self.recipe.sampled.share else loss
+        step = config.step_size * (config.min_step + (1 - config.min_step) * rng.uniform())
+        later = (batch.timesteps - step).long().clamp(min=1)
+        loss = loss + self._adversarial_loss(x0, batch, below, later, rng)
+        return loss if self.prompts is None else loss + self._sampled_loss(self.prompts, rng)
 
     def _batch(self, indices: Tensor, rng: StepRNG) -> Batch:
         """The inputs of a step, some of their conditions dropped."""
@@ -129,19 +133,19 @@ class AdversarialTrainer:
         loss: Tensor = config.weight * (alphas[rows] * errors).sum() / len(x0)
         return loss + self.recipe.loss.pattern_weight * (energy - energy.mean()).abs().mean()
 
-    def _adversarial_loss(self, x0: Tensor, batch: Batch, below: Tensor, rng: StepRNG) -> Tensor:
-        """What the discriminator says of predictions (B, 8, h, w) after the next step of sampling, and its own loss. A scalar.
+    def _adversarial_loss(self, x0: Tensor, batch: Batch, selected: Tensor, later: Tensor, rng: StepRNG) -> Tensor:
+        """What the discriminator says of predictions (B, 8, h, w), and its own loss. A scalar.
 
+        selected: at which it looks, (B,). later: after how much noise, timesteps (B,): that of the next step of sampling.
         One row and one column of the latents are left out, at random the first or the last: on a fixed grid of the UNet's
         strides a pattern would be the cheapest detail.
         """
         config = self.recipe.loss
-        step = config.step_size * (config.min_step + (1 - config.min_step) * rng.uniform())
         noises, (top, left) = [rng.normal(*x0.shape[1:]) for _ in range(2)], (int(2 * rng.scalar()) for _ in range(2))
-        (rows,) = torch.where(below)
+        (rows,) = torch.where(selected)
         if not len(rows):  # gradients of zero: processes average those of all weights
             return 0 * torch.stack([weights.sum() for weights in self.discriminator.parameters()]).sum()
-        later, conditioning = (batch.timesteps - step).long().clamp(min=1)[rows], _rows_of(batch.conditioning, rows)
+        later, conditioning = later[rows], _rows_of(batch.conditioning, rows)
         height, width = (side - 1 for side in x0.shape[-2:])
         generated, photos = (
             self._noised(latents[rows], noise[rows], later)[..., top : top + height, left : left + width]
@@ -160,44 +164,44 @@ class AdversarialTrainer:
         adversarial = -torch.stack([scores.mean() for scores in generator_scores]).mean()
         return config.adversarial_weight * adversarial + torch.stack(own_losses).mean()
 
-    def _sampled_loss(self, batch: Batch, rng: StepRNG) -> Tensor:
-        """The same of images that are sampled from noise with the prompts of some photos, and are they as asked. A scalar.
+    def _sampled_loss(self, prompts: PromptSampler, rng: StepRNG) -> Tensor:
+        """The same of images that are sampled from noise with captions as prompts, and are they as asked. A scalar.
 
-        The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone.
+        The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone, and
+        who it is by the mean of photos: one photo's embedding would ask for its glasses again.
         """
-        # Noise, prompts, and persons.
-        config, dataset = self.recipe.sampled, self.dataset
-        assert dataset.requested is not None
-        (rows,) = torch.where(rng.uniform() < config.share)
+        # Noise, prompts, and persons, for a part of the images that is as large in each micro-batch.
+        config, dataset, places = self.recipe.sampled, self.dataset, rng.places()
+        (rows,) = torch.where(((places + 1) * config.share).floor() > (places * config.share).floor())
         own = rng.selected(rows)
-        noise, mirrored = own.normal(*batch.latents.shape[1:]), own.integers(2)
-        photos, variants = dataset.sample_captions(own)
-        tokens, requested = dataset.tokens[photos, variants], dataset.requested[photos, variants]
-        others, use_other = own.integers(len(dataset.latents)), own.uniform() < config.p_other_person
-        people = torch.where(use_other & dataset.may_be_asked_of(photos, others), others, photos)
+        noise, mirrored = own.normal(*dataset.latents.shape[2:]), own.integers(2)
+        photos, variants = prompts.captions(own)
+        others, use_other = prompts.other_people(photos, own), own.uniform() < config.p_other_person
+        people = torch.where(use_other, others, photos)
         embeddings = dataset.reference_embeddings(people, self.recipe.conditioning_dropout, own)
-        timesteps = own.integers(self.recipe.loss.max_timestep)  # before which the discriminator looks
+        levels = 1 + own.integers(config.max_timestep)
         if not len(rows):
-            return batch.latents.new_zeros(())
+            return noise.new_zeros(())
 
         # What sampling leads to, and what photos of these prompts show.
         self._set_adapter_scale(1.0)
         with torch.no_grad():
-            text = PromptEmbeddings(self.model.text_encoder(tokens).last_hidden_state)
+            text = PromptEmbeddings(self.model.text_encoder(dataset.tokens[photos, variants]).last_hidden_state)
         conditioning, nobody = Conditioning(text, embeddings), Conditioning(text, torch.zeros_like(embeddings))
         x0 = sample_latents(lambda x, t: self._predict(x, t, conditioning)[1], self.model.scheduler, noise)
         everybody = torch.ones_like(rows, dtype=torch.bool)
-        sampled = Batch(dataset.latents[photos, mirrored], dataset.embeddings[people], nobody, timesteps, everybody)
-        loss = self._appearance_loss(x0, sampled, torch.ones_like(timesteps, dtype=x0.dtype), own)
-        loss = loss + self._adversarial_loss(x0, sampled, everybody, own)
+        photo_latents = dataset.latents[photos, mirrored]
+        sampled = Batch(photo_latents, dataset.mean_embeddings[people], nobody, torch.zeros_like(rows), everybody)
+        loss = self._appearance_loss(x0, sampled, torch.ones(len(rows)), own)
+        loss = loss + self._adversarial_loss(x0, sampled, everybody, levels, own)
         if config.attribute_weight:
-            loss = loss + config.attribute_weight * self._attribute_loss(x0, requested, own)
-        return config.weight * loss
+            loss = loss + config.attribute_weight * self._attribute_loss(x0, prompts.requested[photos, variants], own)
+        return config.weight * len(rows) / (config.share * len(places)) * loss
 
     def _attribute_loss(self, x0: Tensor, requested: Tensor, rng: StepRNG) -> Tensor:
         """Whether latents (B, 8, h, w) show the attributes (B, S) that their prompts ask for. A scalar."""
         assert self.attribute_heads is not None
-        levels, noise = rng.integers(self.recipe.sampled.attribute_max_timestep), rng.normal(*x0.shape[1:])
+        levels, noise = rng.integers(self.attribute_heads.max_timestep), rng.normal(*x0.shape[1:])
         with torch.no_grad():
             no_prompt = self.model.text_encoder(self.model.tokenize([""]).expand(len(x0), -1)).last_hidden_state
         nobody = Conditioning(PromptEmbeddings(no_prompt), x0.new_zeros(len(x0), 1, self.dataset.embeddings.shape[1]))
