@@ -1,4 +1,4 @@
-"""Two real processes over gloo give one process's losses at the same batch."""
+"""Two real processes over gloo give one process's losses at the same batch, whichever weights each of them uses."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class TrainState:
     def all_reduce_mean(self, value: Tensor) -> None:
         """Average `value` and all gradients over the processes, in place."""
         if self.distributed.num_processes > 1:
-            # Weights that some process used and others did not: their gradient is zero there. Of one that none used it stays None.
+            # Weights that some process used and others did not: there their gradient is zero. Where none did, it stays None.
             used = torch.tensor([parameter.grad is not None for parameter in self.parameters], dtype=value.dtype)
             used = used.to(value.device)
             torch.distributed.all_reduce(used)

@@ -1,0 +1,58 @@
+"""Which captions are prompts of sampled images, and of whom they are asked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tenth.core.errors import DataError
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
+from tenth.training.pocket.finetuning.prompts import PromptSampler
+from toy_latents import step_rng
+
+CAPTIONS = (
+    ("a photo of a smiling man", "a photo of a man"),
+    ("a portrait of a man, smiling", "a photo of a person, not smiling"),
+    ("a picture of a woman with glasses", "a smiling old woman with glasses, without a hat"),
+    ("a photo of a person", "a photo of a person, outdoors"),
+)
+
+
+def test_captions_say_what_is_asked() -> None:
+    requested = PromptSampler.read(CAPTIONS, FACE_ATTRIBUTES).requested
+    male, smiling, glasses = (requested[:, :, FACE_ATTRIBUTES.index(name)] for name in ("male", "smiling", "eyeglasses"))
+    assert male.nan_to_num(-1).tolist() == [[1, 1], [1, -1], [0, 0], [-1, -1]]
+    assert smiling.nan_to_num(-1).tolist() == [[1, -1], [1, 0], [-1, 1], [-1, -1]]
+    assert glasses.nan_to_num(-1).tolist() == [[-1, -1], [-1, -1], [1, 1], [-1, -1]]
+
+
+def test_each_thing_is_asked_as_often_and_nothing_is_too() -> None:
+    prompts = PromptSampler.read(CAPTIONS, FACE_ATTRIBUTES)
+    photos, variants = prompts.captions(step_rng(1_000))
+    drawn = [CAPTIONS[photo][variant] for photo, variant in zip(photos.tolist(), variants.tolist(), strict=True)]
+    groups = [
+        {"a photo of a smiling man", "a portrait of a man, smiling"},
+        {"a photo of a person, not smiling"},
+        {"a picture of a woman with glasses"},
+        {"a photo of a person, outdoors"},
+        {"a photo of a man", "a photo of a person"},
+    ]
+    assert all(150 < sum(caption in group for caption in drawn) < 250 for group in groups)
+    assert "a smiling old woman with glasses, without a hat" not in drawn  # who is asked for four things learns each a little
+
+
+def test_who_is_asked_has_the_gender_of_the_prompt() -> None:
+    prompts = PromptSampler.read(CAPTIONS, FACE_ATTRIBUTES)
+    photos = torch.tensor([0] * 50 + [2] * 50 + [3] * 200)
+    people = prompts.other_people(photos, step_rng(300))
+    assert set(people[:50].tolist()) == {0, 1}
+    assert set(people[50:100].tolist()) == {2}
+    assert set(people[100:].tolist()) == {0, 1, 2, 3}
+
+
+def test_nothing_is_asked_of_what_cannot_be_told() -> None:
+    prompts = PromptSampler.read(CAPTIONS, {"male", "smiling"})
+    assert prompts.requested[:, :, FACE_ATTRIBUTES.index("eyeglasses")].isnan().all()
+    assert len(prompts.tables) == 3  # smiling, not smiling, and nothing
+    with pytest.raises(DataError, match=r"no caption of 1 photos asks for one or two attributes.*people whose captions"):
+        PromptSampler.read([("a photo of a person",)], FACE_ATTRIBUTES)
