@@ -13,7 +13,7 @@ from toy_latents import step_rng
 CAPTIONS = (
     ("a photo of a smiling man", "a photo of a man"),
     ("a portrait of a man, smiling", "a photo of a person, not smiling"),
-    ("a picture of a woman with glasses", "a smiling old woman with glasses, without a hat"),
+    ("a picture of a woman with glasses", "a smiling old woman with glasses and gray hair, without a hat"),
     ("a photo of a person", "a photo of a person, outdoors"),
 )
 
@@ -38,7 +38,7 @@ def test_each_thing_is_asked_as_often_and_nothing_is_too() -> None:
         {"a photo of a man", "a photo of a person"},
     ]
     assert all(150 < sum(caption in group for caption in drawn) < 250 for group in groups)
-    assert "a smiling old woman with glasses, without a hat" not in drawn  # who is asked for four things learns each a little
+    assert "a smiling old woman with glasses and gray hair, without a hat" not in drawn  # who is asked for five things learns each a little
 
 
 def test_who_is_asked_has_the_gender_of_the_prompt() -> None:
@@ -54,5 +54,5 @@ def test_nothing_is_asked_of_what_cannot_be_told() -> None:
     prompts = PromptSampler.read(CAPTIONS, {"male", "smiling"})
     assert prompts.requested[:, :, FACE_ATTRIBUTES.index("eyeglasses")].isnan().all()
     assert len(prompts.tables) == 3  # smiling, not smiling, and nothing
-    with pytest.raises(DataError, match=r"no caption of 1 photos asks for one or two attributes.*people whose captions"):
+    with pytest.raises(DataError, match=r"no caption of 1 photos asks for one to three attributes.*people whose captions"):
         PromptSampler.read([("a photo of a person",)], FACE_ATTRIBUTES)

@@ -14,7 +14,7 @@ from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
 
 MALE = FACE_ATTRIBUTES.index("male")
-MAX_ATTRIBUTES = 2  # of a caption beside the gender: people ask for one thing, and who is asked for four learns each a little
+MAX_ATTRIBUTES = 3  # of a caption beside the gender: people ask for one thing, and who is asked for five learns each a little
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class PromptSampler:
         asked = [(few & (beside_gender[:, :, index] == value)) for index in range(len(FACE_ATTRIBUTES)) for value in (1, 0)]
         tables = [table.nonzero() for table in asked if table.any()]
         if not tables:
-            found = f"no caption of {len(captions)} photos asks for one or two attributes"
+            found = f"no caption of {len(captions)} photos asks for one to three attributes"
             raise DataError(found, "sampled images need prompts that do", "Give people whose captions were made of attributes")
         if (count == 0).any():
             tables.append((count == 0).nonzero())  # "a photo of a man" must stay good
