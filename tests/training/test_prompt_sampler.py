@@ -38,7 +38,9 @@ def test_each_thing_is_asked_as_often_and_nothing_is_too() -> None:
         {"a photo of a man", "a photo of a person"},
     ]
     assert all(150 < sum(caption in group for caption in drawn) < 250 for group in groups)
-    assert "a smiling old woman with glasses and gray hair, without a hat" not in drawn  # who is asked for five things learns each a little
+    assert (
+        "a smiling old woman with glasses and gray hair, without a hat" not in drawn
+    )  # who is asked for five things learns each a little
 
 
 def test_who_is_asked_has_the_gender_of_the_prompt() -> None:

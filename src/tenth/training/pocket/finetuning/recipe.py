@@ -27,13 +27,15 @@ class AdversarialLoss:
 
 @config_dataclass
 class SampledImages:
-    """Images that are sampled from noise inside of a step, without guidance: they show what prompts and persons lead to.
+    """Images that are sampled from noise inside of a step, without guidance, which they learn to do without.
 
     attribute_heads: the file of recipes/pocket-attribute-heads.toml, trained on the model that the recipe goes on from.
     """
 
     share: Fraction = 0.0  # how many there are beside a batch's images, as a share of these
     weight: NonNegative = 1.0  # of what they show, beside what all images show
+    guided_weight: NonNegative = 0.0  # of the difference from what the model before shows with the default guidance
+    adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
     max_timestep: Count = 480  # up to which noise is added before the discriminator looks
     attribute_heads: FilePath | None = None

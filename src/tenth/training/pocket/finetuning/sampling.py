@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from tenth.models.denoiser import Conditioning, concat
 from tenth.models.trained_resolutions import DEFAULT_SAMPLING, TrainedResolutions
+from tenth.sampling.guidance import Guidance
 from tenth.sampling.schedulers import build_scheduler
 
 DEFAULTS = DEFAULT_SAMPLING[TrainedResolutions.SINGLE_SQUARE]
 
 
-def sample_latents(velocity: Callable[[Tensor, Tensor], Tensor], own: Any, noise: Tensor) -> Tensor:
-    """The latents (B, C, h, w) to which the model's default sampling leads, without guidance. Gradients go through all steps.
+Velocity = Callable[[Tensor, Tensor], Tensor]  # noisy latents (B, C, h, w), timesteps (B,) -> what the UNet predicts
 
-    velocity: noisy latents, timesteps (B,) -> what the UNet predicts. own: the model's scheduler. noise: (B, C, h, w).
+
+def sample_latents(velocity: Velocity, own: Any, noise: Tensor) -> Tensor:
+    """The latents (B, C, h, w) to which the scheduler and number of steps of the defaults lead. Gradients go through all steps.
+
+    own: the model's scheduler. noise: (B, C, h, w).
     Source: Clark et al. 2024, DRaFT, arXiv:2309.17400, section 4.1.
     """
     scheduler = build_scheduler(own, "unipc")
@@ -26,3 +32,19 @@ def sample_latents(velocity: Callable[[Tensor, Tensor], Tensor], own: Any, noise
         predicted = velocity(latents, timestep.expand(len(latents)))
         latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
     return latents
+
+
+def guided_velocity(
+    predict_velocity: Callable[[Tensor, Tensor, Conditioning], Tensor], terms: Mapping[str, Conditioning]
+) -> Velocity:
+    """What the default guidance makes of a UNet's predictions. terms: UNCONDITIONAL, CONDITIONAL and TEXT_ONLY, of B images."""
+    guidance = Guidance(
+        DEFAULTS.guidance_scale, DEFAULTS.text_guidance_scale, rescale=DEFAULTS.guidance_rescale, centred=DEFAULTS.centred
+    )
+    joined = concat(list(terms.values()))
+
+    def velocity(latents: Tensor, timesteps: Tensor) -> Tensor:
+        predicted = predict_velocity(torch.cat([latents] * len(terms)), torch.cat([timesteps] * len(terms)), joined)
+        return guidance.combine(dict(zip(terms, predicted.chunk(len(terms)), strict=True)))
+
+    return velocity

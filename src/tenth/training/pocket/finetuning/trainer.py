@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch.nn.attention import sdpa_kernel
 
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import set_adapter_scale
-from tenth.models.denoiser import Conditioning, predict, predict_x0
+from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Conditioning, predict, predict_x0
 from tenth.models.encoders.dlib_resnet import crops_to_chips
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.diffusion_loss import min_snr_weight
@@ -22,7 +23,7 @@ from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
 from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, requested_loss
 from tenth.training.pocket.finetuning.prompts import PromptSampler
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
-from tenth.training.pocket.finetuning.sampling import sample_latents
+from tenth.training.pocket.finetuning.sampling import guided_velocity, sample_latents
 from tenth.training.pocket.identity_loss import IdentityLoss, jittered
 from tenth.training.pocket.modules import PocketModules
 
@@ -77,7 +78,7 @@ class AdversarialTrainer:
         loss = loss + self._appearance_loss(x0, batch, alphas, rng)
         step = config.step_size * (config.min_step + (1 - config.min_step) * rng.uniform())
         later = (batch.timesteps - step).long().clamp(min=1)
-        loss = loss + self._adversarial_loss(x0, batch, below, later, rng)
+        loss = loss + self._adversarial_loss(x0, batch, below, later, config.adversarial_weight, rng)
         return loss if self.prompts is None else loss + self._sampled_loss(self.prompts, rng)
 
     def _batch(self, indices: Tensor, rng: StepRNG) -> Batch:
@@ -87,11 +88,10 @@ class AdversarialTrainer:
         mirrored, variant = rng.integers(2), rng.integers(dataset.tokens.shape[1])
         embeddings = dataset.reference_embeddings(indices, dropout, rng).masked_fill(drop_image[:, None, None], 0.0)
         tokens = torch.where(drop_text[:, None], self.model.tokenize([""]), dataset.tokens[indices, variant])
-        with torch.no_grad():
-            text = self.model.text_encoder(tokens).last_hidden_state
+        text = self._encode(tokens)
         anywhere = rng.integers(self.model.scheduler.config.num_train_timesteps)
         timesteps = torch.where(rng.uniform() < config.p_below, rng.integers(config.max_timestep), anywhere)
-        conditioning = Conditioning(PromptEmbeddings(text), embeddings)
+        conditioning = Conditioning(text, embeddings)
 
         # Some steps are without the adapter, in both networks.
         without_adapter = rng.scalar() < dropout.p_no_adapter
@@ -133,14 +133,16 @@ class AdversarialTrainer:
         loss: Tensor = config.weight * (alphas[rows] * errors).sum() / len(x0)
         return loss + self.recipe.loss.pattern_weight * (energy - energy.mean()).abs().mean()
 
-    def _adversarial_loss(self, x0: Tensor, batch: Batch, selected: Tensor, later: Tensor, rng: StepRNG) -> Tensor:
+    def _adversarial_loss(
+        self, x0: Tensor, batch: Batch, selected: Tensor, later: Tensor, weight: float, rng: StepRNG
+    ) -> Tensor:
         """What the discriminator says of predictions (B, 8, h, w), and its own loss. A scalar.
 
         selected: at which it looks, (B,). later: after how much noise, timesteps (B,): that of the next step of sampling.
+        weight: of the first.
         One row and one column of the latents are left out, at random the first or the last: on a fixed grid of the UNet's
         strides a pattern would be the cheapest detail.
         """
-        config = self.recipe.loss
         noises, (top, left) = [rng.normal(*x0.shape[1:]) for _ in range(2)], (int(2 * rng.scalar()) for _ in range(2))
         (rows,) = torch.where(selected)
         if not len(rows):  # gradients of zero: processes average those of all weights
@@ -162,7 +164,7 @@ class AdversarialTrainer:
         photo_scores = self.discriminator.scores(photo_features, trainable=True)
         own_losses = [hinge_loss(*pair) for pair in zip(photo_scores, generated_scores, strict=True)]
         adversarial = -torch.stack([scores.mean() for scores in generator_scores]).mean()
-        return config.adversarial_weight * adversarial + torch.stack(own_losses).mean()
+        return weight * adversarial + torch.stack(own_losses).mean()
 
     def _sampled_loss(self, prompts: PromptSampler, rng: StepRNG) -> Tensor:
         """The same of images that are sampled from noise with captions as prompts, and are they as asked. A scalar.
@@ -185,29 +187,45 @@ class AdversarialTrainer:
 
         # What sampling leads to, and what photos of these prompts show.
         self._set_adapter_scale(1.0)
-        with torch.no_grad():
-            text = PromptEmbeddings(self.model.text_encoder(dataset.tokens[photos, variants]).last_hidden_state)
+        text = self._encode(dataset.tokens[photos, variants])
         conditioning, nobody = Conditioning(text, embeddings), Conditioning(text, torch.zeros_like(embeddings))
         x0 = sample_latents(lambda x, t: self._predict(x, t, conditioning)[1], self.model.scheduler, noise)
         everybody = torch.ones_like(rows, dtype=torch.bool)
         photo_latents = dataset.latents[photos, mirrored]
         sampled = Batch(photo_latents, dataset.mean_embeddings[people], nobody, torch.zeros_like(rows), everybody)
         loss = self._appearance_loss(x0, sampled, torch.ones(len(rows)), own)
-        loss = loss + self._adversarial_loss(x0, sampled, everybody, levels, own)
+        loss = loss + self._adversarial_loss(x0, sampled, everybody, levels, config.adversarial_weight, own)
+        if config.guided_weight:
+            loss = loss + config.guided_weight * (x0 - self._guided_latents(noise, conditioning)).square().mean()
         if config.attribute_weight:
             loss = loss + config.attribute_weight * self._attribute_loss(x0, prompts.requested[photos, variants], own)
         return config.weight * len(rows) / (config.share * len(places)) * loss
+
+    @torch.no_grad()
+    def _guided_latents(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        """What the UNet before this training shows with the default guidance, (B, 8, h, w)."""
+        assert conditioning.image_embeddings is not None
+        nobody = replace(conditioning, image_embeddings=torch.zeros_like(conditioning.image_embeddings))
+        nothing = replace(nobody, prompts=self._encode(self.model.tokenize([""]).expand(len(noise), -1)))
+        terms = {UNCONDITIONAL: nothing, CONDITIONAL: conditioning, TEXT_ONLY: nobody}
+        velocity = guided_velocity(partial(predict, self.discriminator.features.unet), terms)
+        with sdpa_kernel(attention_kernels(noise.device)):
+            return sample_latents(velocity, self.model.scheduler, noise)
 
     def _attribute_loss(self, x0: Tensor, requested: Tensor, rng: StepRNG) -> Tensor:
         """Whether latents (B, 8, h, w) show the attributes (B, S) that their prompts ask for. A scalar."""
         assert self.attribute_heads is not None
         levels, noise = rng.integers(self.attribute_heads.max_timestep), rng.normal(*x0.shape[1:])
-        with torch.no_grad():
-            no_prompt = self.model.text_encoder(self.model.tokenize([""]).expand(len(x0), -1)).last_hidden_state
-        nobody = Conditioning(PromptEmbeddings(no_prompt), x0.new_zeros(len(x0), 1, self.dataset.embeddings.shape[1]))
+        no_prompt = self._encode(self.model.tokenize([""]).expand(len(x0), -1))
+        nobody = Conditioning(no_prompt, x0.new_zeros(len(x0), 1, self.dataset.embeddings.shape[1]))
         with sdpa_kernel(attention_kernels(x0.device)):
             features = self.discriminator.features(self._noised(x0, noise, levels), levels, nobody)
         return requested_loss(self.attribute_heads(features), requested).mean()
+
+    @torch.no_grad()
+    def _encode(self, tokens: Tensor) -> PromptEmbeddings:
+        """Prompts (B, T), encoded."""
+        return PromptEmbeddings(self.model.text_encoder(tokens).last_hidden_state)
 
     def _set_adapter_scale(self, scale: float) -> None:
         for unet in (self.model.unet, self.discriminator.features.unet):
