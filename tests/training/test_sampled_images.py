@@ -14,13 +14,13 @@ from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
-from tenth.models.denoiser import Conditioning, predict
+from tenth.models.denoiser import Conditioning, Conditions, predict
 from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, sample_float
 from tenth.training.pocket.discriminator import UNetFeatures
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, SampledImages
-from tenth.training.pocket.finetuning.sampling import DEFAULTS, sample_latents
+from tenth.training.pocket.finetuning.sampling import DEFAULTS, guided_velocity, sample_latents
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer, Batch
 from tenth.training.pocket.identity_loss import IdentityLossConfig
 from tenth.training.schedule import TrainingConfig
@@ -66,6 +66,31 @@ def test_sampling_is_the_samplers_and_each_step_is_taught() -> None:
     np.testing.assert_allclose(np.stack(decode_images(batch, latents.detach())), np.stack(expected), atol=2e-3)
     latents.square().sum().backward()
     assert all(weight.grad for weight in weights)
+
+
+@torch.no_grad()
+def test_what_they_keep_to_is_the_samplers_default() -> None:
+    model, embeddings = load_pocket(), torch.randn(2, 1, 128, generator=torch.Generator().manual_seed(0))
+    prompts, seeds = ("a photo of a smiling person", "a picture of a person, outdoors"), (3, 4)
+    batch = SamplingBatch(model, SamplingConfig(precision="fp32"), prompts, seeds, embeddings)
+    noise = initial_noise(batch, [torch.Generator().manual_seed(seed) for seed in seeds])
+    terms = model.conditionings(Conditions(prompts, guided=True, embeddings=embeddings))
+    velocity = guided_velocity(lambda *noisy: predict(model.pipeline.unet, *noisy), terms)
+    images = decode_images(batch, sample_latents(velocity, model.pipeline.scheduler, noise))
+    np.testing.assert_allclose(np.stack(images), np.stack(sample_float(batch)), atol=2e-3)
+
+
+def test_they_keep_to_what_was_shown_before(trainer: AdversarialTrainer) -> None:
+    embeddings = trainer.dataset.embeddings[:2, None]
+    noise, conditioning = (
+        step_rng(2).normal(8, 16, 16),
+        Conditioning(trainer._encode(trainer.dataset.tokens[:2, 0]), embeddings),
+    )
+    before = trainer._guided_latents(noise, conditioning)
+    plain = replace(trainer, recipe=with_sampled(guided_weight=0.0)).loss(torch.arange(4), step_rng(4))
+    kept = replace(trainer, recipe=with_sampled(guided_weight=2.0)).loss(torch.arange(4), step_rng(4))
+    assert not before.requires_grad
+    assert float(kept) > float(plain)
 
 
 def test_what_they_show_teaches_the_unet(trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
