@@ -37,12 +37,15 @@ class SampledImages:
     guided_weight: NonNegative = 0.0  # of the difference from what the model before shows with the default guidance
     adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
-    max_timestep: Count = 480  # up to which noise is added before the discriminator looks
+    min_timestep: Count = 100  # from which noise is added before the discriminator looks: with less it teaches patterns
+    max_timestep: Count = 480  # up to which
     attribute_heads: FilePath | None = None
     attribute_weight: NonNegative = 0.0  # of the attributes that they are asked for
 
     def __post_init__(self) -> None:
         needed = not self.attribute_weight or (self.attribute_heads is not None and self.share > 0)
+        below = self.min_timestep < self.max_timestep
+        require(below, "sampled.min_timestep", self.min_timestep, f"less than max_timestep, {self.max_timestep}")
         require(self.max_timestep < NUM_TIMESTEPS, "sampled.max_timestep", self.max_timestep, f"less than {NUM_TIMESTEPS}")
         require(
             needed, "sampled.attribute_weight", self.attribute_weight, "0 without attribute_heads and a share of sampled images"

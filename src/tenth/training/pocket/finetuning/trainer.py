@@ -181,7 +181,7 @@ class AdversarialTrainer:
         others, use_other = prompts.other_people(photos, own), own.uniform() < config.p_other_person
         people = torch.where(use_other, others, photos)
         embeddings = dataset.reference_embeddings(people, self.recipe.conditioning_dropout, own)
-        levels = 1 + own.integers(config.max_timestep)
+        levels = config.min_timestep + own.integers(config.max_timestep - config.min_timestep)
         if not len(rows):
             return noise.new_zeros(())
 
