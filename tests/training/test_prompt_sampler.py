@@ -38,9 +38,17 @@ def test_each_thing_is_asked_as_often_and_nothing_is_too() -> None:
         {"a photo of a man", "a photo of a person"},
     ]
     assert all(150 < sum(caption in group for caption in drawn) < 250 for group in groups)
-    assert (
-        "a smiling old woman with glasses and gray hair, without a hat" not in drawn
-    )  # who is asked for five things learns each a little
+    # Who is asked for five things learns each a little.
+    assert "a smiling old woman with glasses and gray hair, without a hat" not in drawn
+
+
+def test_what_is_hard_is_asked_more_often() -> None:
+    prompts = PromptSampler.read(CAPTIONS, FACE_ATTRIBUTES, hard=("eyeglasses", "smiling"), hard_weight=4)
+    photos, variants = prompts.captions(step_rng(1_100))  # 4 of 11 glasses, 4 smiling, and 1 each of three other things
+    drawn = [CAPTIONS[photo][variant] for photo, variant in zip(photos.tolist(), variants.tolist(), strict=True)]
+    assert 330 < drawn.count("a picture of a woman with glasses") < 470
+    assert 330 < sum("smiling" in caption and "not" not in caption for caption in drawn) < 470
+    assert 50 < drawn.count("a photo of a person, not smiling") < 150
 
 
 def test_who_is_asked_has_the_gender_of_the_prompt() -> None:

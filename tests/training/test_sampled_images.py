@@ -183,5 +183,7 @@ def test_attributes_need_heads_and_sampled_images() -> None:
             SampledImages(**sampled)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match=r"max_timestep is 1000.*less than 1000"):
         SampledImages(max_timestep=1_000)
+    with pytest.raises(RecipeError, match=r"hard_attributes is \['sunglasses'\].*some of male, smiling"):
+        SampledImages(hard_attributes=("smiling", "sunglasses"))
     with pytest.raises(RecipeError, match=r"min_timestep is 480.*less than max_timestep, 480"):
         SampledImages(min_timestep=480)

@@ -35,7 +35,9 @@ def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
     heads = None if file is None else load_attribute_heads(file, discriminator.features)
     identity_loss = IdentityLoss(data.autoencoder, data.encoder)
     known = FACE_ATTRIBUTES if heads is None else heads.reliable
-    prompts = PromptSampler.read(data.captions, known) if recipe.sampled.share else None
+    prompts, sampled = None, recipe.sampled
+    if sampled.share:
+        prompts = PromptSampler.read(data.captions, known, sampled.hard_attributes, sampled.hard_weight)
     trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, prompts, heads)
 
     # The training, and its result.

@@ -21,7 +21,7 @@ MAX_ATTRIBUTES = 3  # of a caption beside the gender: people ask for one thing, 
 class PromptSampler:
     """Captions of the training photos as prompts. requested: (N, V, S), what each says of FACE_ATTRIBUTES, 1, 0 or NaN.
 
-    tables: of each thing that is asked for as often, the captions that ask for it, (K, 2): photo, and which of its captions.
+    tables: one is drawn for each prompt, the captions that ask for a thing, (K, 2): photo, and which of its captions.
     same_gender: photos whose people may be asked for, by the gender that a photo's captions say: female, male, unsaid.
     """
 
@@ -31,8 +31,12 @@ class PromptSampler:
     same_gender: tuple[Tensor, ...]
 
     @classmethod
-    def read(cls, captions: Sequence[Sequence[str]], known: Collection[str]) -> PromptSampler:
+    def read(
+        cls, captions: Sequence[Sequence[str]], known: Collection[str], hard: Collection[str] = (), hard_weight: int = 1
+    ) -> PromptSampler:
         """captions: V of each photo. known: attributes that can be told; of others nothing is asked.
+
+        hard: attributes that are asked for `hard_weight` times as often as others, where captions ask for them.
 
         Raises DataError if no caption asks for any.
         """
@@ -42,8 +46,12 @@ class PromptSampler:
         beside_gender[:, :, MALE] = math.nan
         count = (~beside_gender.isnan()).sum(2)
         few = (count > 0) & (count <= MAX_ATTRIBUTES)
-        asked = [(few & (beside_gender[:, :, index] == value)) for index in range(len(FACE_ATTRIBUTES)) for value in (1, 0)]
-        tables = [table.nonzero() for table in asked if table.any()]
+        tables = []
+        for index, name in enumerate(FACE_ATTRIBUTES):
+            for value in (1, 0):
+                asked = few & (beside_gender[:, :, index] == value)
+                if asked.any():
+                    tables += [asked.nonzero()] * (hard_weight if name in hard and value else 1)
         if not tables:
             found = f"no caption of {len(captions)} photos asks for one to three attributes"
             raise DataError(found, "sampled images need prompts that do", "Give people whose captions were made of attributes")
@@ -54,7 +62,7 @@ class PromptSampler:
         return cls(requested, tuple(tables), genders, tuple(same))
 
     def captions(self, rng: StepRNG) -> tuple[Tensor, Tensor]:
-        """Photos, and which of their captions, (B,) each: every attribute, there or not, is drawn as often, and so is none."""
+        """Photos, and which of their captions, (B,) each: what is not hard is drawn as often as nothing."""
         which, places = rng.integers(len(self.tables)), rng.uniform()
         photos, variants = _pick(self.tables, which, places).unbind(1)
         return photos, variants

@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Literal
 
 from tenth.core.config import Count, FilePath, Fraction, NonNegative, config_dataclass, require
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.training.pocket.diffusion import DiffusionRecipe
 
 NUM_TIMESTEPS = 1_000  # of the pocket model's scheduler
@@ -37,6 +38,8 @@ class SampledImages:
     guided_weight: NonNegative = 0.0  # of the difference from what the model before shows with the default guidance
     adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
+    hard_attributes: tuple[str, ...] = ()  # asked for more often than others, as they are learnt late
+    hard_weight: Count = 1  # so many times as often
     min_timestep: Count = 100  # from which noise is added before the discriminator looks: with less it teaches patterns
     max_timestep: Count = 480  # up to which
     attribute_heads: FilePath | None = None
@@ -46,6 +49,8 @@ class SampledImages:
         needed = not self.attribute_weight or (self.attribute_heads is not None and self.share > 0)
         below = self.min_timestep < self.max_timestep
         require(below, "sampled.min_timestep", self.min_timestep, f"less than max_timestep, {self.max_timestep}")
+        unknown = set(self.hard_attributes) - set(FACE_ATTRIBUTES)
+        require(not unknown, "sampled.hard_attributes", sorted(unknown), f"some of {', '.join(FACE_ATTRIBUTES)}")
         require(self.max_timestep < NUM_TIMESTEPS, "sampled.max_timestep", self.max_timestep, f"less than {NUM_TIMESTEPS}")
         require(
             needed, "sampled.attribute_weight", self.attribute_weight, "0 without attribute_heads and a share of sampled images"
