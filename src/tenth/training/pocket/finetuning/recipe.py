@@ -38,6 +38,7 @@ class SampledImages:
     guided_weight: NonNegative = 0.0  # of the difference from what the model before shows with the default guidance
     adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
+    p_without_person: Fraction = 0.0  # of the steps show nobody in particular, as without an adapter
     hard_attributes: tuple[str, ...] = ()  # asked for more often than others, as they are learnt late
     hard_weight: Count = 1  # so many times as often
     min_timestep: Count = 100  # from which noise is added before the discriminator looks: with less it teaches patterns

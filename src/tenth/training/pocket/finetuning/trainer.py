@@ -182,21 +182,27 @@ class AdversarialTrainer:
         people = torch.where(use_other, others, photos)
         embeddings = dataset.reference_embeddings(people, self.recipe.conditioning_dropout, own)
         levels = config.min_timestep + own.integers(config.max_timestep - config.min_timestep)
+        without_person = rng.scalar() < config.p_without_person
         if not len(rows):
             return noise.new_zeros(())
 
-        # What sampling leads to, and what photos of these prompts show.
-        self._set_adapter_scale(1.0)
+        # What sampling leads to; some steps' images are of nobody, as without an adapter.
+        self._set_adapter_scale(0.0 if without_person else 1.0)
         text = self._encode(dataset.tokens[photos, variants])
         conditioning, nobody = Conditioning(text, embeddings), Conditioning(text, torch.zeros_like(embeddings))
         x0 = sample_latents(lambda x, t: self._predict(x, t, conditioning)[1], self.model.scheduler, noise)
-        everybody = torch.ones_like(rows, dtype=torch.bool)
-        photo_latents = dataset.latents[photos, mirrored]
-        sampled = Batch(photo_latents, dataset.mean_embeddings[people], nobody, torch.zeros_like(rows), everybody)
-        loss = self._appearance_loss(x0, sampled, torch.ones(len(rows)), own)
-        loss = loss + self._adversarial_loss(x0, sampled, everybody, levels, config.adversarial_weight, own)
+        loss = x0.new_zeros(())
         if config.guided_weight:
             loss = loss + config.guided_weight * (x0 - self._guided_latents(noise, conditioning)).square().mean()
+        self._set_adapter_scale(1.0)
+
+        # And what photos of these prompts show.
+        everything = torch.ones_like(rows, dtype=torch.bool)
+        with_person = torch.full_like(everything, not without_person)
+        photo_latents = dataset.latents[photos, mirrored]
+        sampled = Batch(photo_latents, dataset.mean_embeddings[people], nobody, torch.zeros_like(rows), with_person)
+        loss = loss + self._appearance_loss(x0, sampled, torch.ones(len(rows)), own)
+        loss = loss + self._adversarial_loss(x0, sampled, everything, levels, config.adversarial_weight, own)
         if config.attribute_weight:
             loss = loss + config.attribute_weight * self._attribute_loss(x0, prompts.requested[photos, variants], own)
         return config.weight * len(rows) / (config.share * len(places)) * loss
