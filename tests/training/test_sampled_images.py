@@ -49,7 +49,9 @@ def test_sampling_is_the_samplers_and_each_step_is_taught() -> None:
     model = load_pocket()
     embeddings = torch.randn(2, 1, 128, generator=torch.Generator().manual_seed(0))
     prompts, seeds = ("a photo of a smiling person", "a picture of a person, outdoors"), (3, 4)
-    batch = SamplingBatch(model, SamplingConfig(precision="fp32", guidance_scale=1.0), prompts, seeds, embeddings)
+    batch = SamplingBatch(
+        model, SamplingConfig(precision="fp32", guidance_scale=1.0, text_guidance_scale=0.0), prompts, seeds, embeddings
+    )
     seen = list[Tensor]()
     expected = sample_float(batch, lambda step: seen.append(step.timestep))
     assert len(seen) == DEFAULTS.steps
@@ -70,13 +72,14 @@ def test_sampling_is_the_samplers_and_each_step_is_taught() -> None:
 
 
 @torch.no_grad()
-def test_what_they_keep_to_is_the_samplers_default() -> None:
+def test_what_they_keep_to_is_the_samplers_guidance() -> None:
     model, embeddings = load_pocket(), torch.randn(2, 1, 128, generator=torch.Generator().manual_seed(0))
     prompts, seeds = ("a photo of a smiling person", "a picture of a person, outdoors"), (3, 4)
-    batch = SamplingBatch(model, SamplingConfig(precision="fp32"), prompts, seeds, embeddings)
+    sampling = SamplingConfig(precision="fp32", guidance_scale=1.4, text_guidance_scale=5.0)
+    batch = SamplingBatch(model, sampling, prompts, seeds, embeddings)
     noise = initial_noise(batch, [torch.Generator().manual_seed(seed) for seed in seeds])
     terms = model.conditionings(Conditions(prompts, guided=True, embeddings=embeddings))
-    velocity = guided_velocity(lambda *noisy: predict(model.pipeline.unet, *noisy), terms)
+    velocity = guided_velocity(lambda *noisy: predict(model.pipeline.unet, *noisy), terms, 1.4, 5.0)
     images = decode_images(batch, sample_latents(velocity, model.pipeline.scheduler, noise))
     np.testing.assert_allclose(np.stack(images), np.stack(sample_float(batch)), atol=2e-3)
 

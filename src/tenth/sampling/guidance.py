@@ -15,7 +15,7 @@ from tenth.sampling.bounds import FULL_INTERVAL
 class Guidance:
     """Guidance on prompt and person together, and further guidance on the prompt alone.
 
-    scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off. has_person: whether an
+    scale: of the first; 1 turns it off. text_scale: of the second; 0 turns it off. has_person: whether an
     adapter has a person beside the prompt; without one both are guidance on the prompt.
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
     image, whatever the scheduler and the number of steps. rescale: share of the correction, (guided, conditional, share) ->
@@ -36,7 +36,7 @@ class Guidance:
     @property
     def enabled(self) -> bool:
         """Whether any step needs more than the conditional prediction."""
-        return self.scale > 1
+        return self.scale > 1 or self.text_scale > 0
 
     def terms(self, denoised: float) -> tuple[str, ...]:
         """The predictions that a step needs. denoised: 1 - t / num_train_timesteps."""

@@ -123,9 +123,10 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
         autocast = torch.autocast(model.device.type, torch.bfloat16)
     with torch.no_grad(), autocast:
         # Guidance, as the model has it where nothing is said.
-        own_text_scale = defaults.text_guidance_scale
+        scale, own_text_scale = sampling.guidance_scale or defaults.guidance_scale, defaults.text_guidance_scale
         text_scale = own_text_scale if sampling.text_guidance_scale is None else sampling.text_guidance_scale
-        scale = 1.0 if model.is_guidance_distilled else sampling.guidance_scale or defaults.guidance_scale
+        if model.is_guidance_distilled:
+            scale, text_scale = 1.0, 0.0
         rescale = defaults.guidance_rescale if sampling.guidance_rescale is None else sampling.guidance_rescale
         guidance = Guidance(
             scale,

@@ -9,6 +9,7 @@ from tenth.core.types import DiffusionModel
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
 from tenth.models.prompt_weights import plain_text
 from tenth.sampling.config import SamplingConfig
+from tenth.sampling.guidance import Guidance
 
 UNREAD_END = "the prompt has {} tokens and the model reads {}: its end is not read"
 WORD_PATTERN = re.compile(r"[^\W\d_]+")
@@ -37,16 +38,14 @@ def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
 
 
 def guidance_notes(model: DiffusionModel, sampling: SamplingConfig) -> list[str]:
-    """Sentences about what nothing reads where guidance is off, or in a distilled model's weights.
-
-    These are the negative prompt, and a text guidance scale that is not the model's own.
-    """
-    scale, own = sampling.guidance_scale or model.default_sampling.guidance_scale, model.default_sampling.text_guidance_scale
-    if scale > 1 and not model.is_guidance_distilled:
+    """Sentences about what nothing reads: a negative prompt without any guidance, and both in a distilled model."""
+    settings = sampling.for_model(model)
+    scales = settings.guidance_scale or 1.0, settings.text_guidance_scale or 0.0
+    if Guidance(*scales).enabled and not model.is_guidance_distilled:
         return []
     notes = []
     if sampling.negative_prompt:
         notes.append("the negative prompt is not read: guidance, which leads away from it, is off or in this model's weights")
-    if sampling.text_guidance_scale not in (None, 0.0, own):
-        notes.append("text guidance does nothing: it is added to guidance, which is off or in this model's weights")
+    if sampling.text_guidance_scale:
+        notes.append("text guidance does nothing: guidance is in this model's weights")
     return notes

@@ -35,12 +35,16 @@ def sample_latents(velocity: Velocity, own: Any, noise: Tensor) -> Tensor:
 
 
 def guided_velocity(
-    predict_velocity: Callable[[Tensor, Tensor, Conditioning], Tensor], terms: Mapping[str, Conditioning]
+    predict_velocity: Callable[[Tensor, Tensor, Conditioning], Tensor],
+    terms: Mapping[str, Conditioning],
+    scale: float,
+    text_scale: float,
 ) -> Velocity:
-    """What the default guidance makes of a UNet's predictions. terms: UNCONDITIONAL, CONDITIONAL and TEXT_ONLY, of B images."""
-    guidance = Guidance(
-        DEFAULTS.guidance_scale, DEFAULTS.text_guidance_scale, rescale=DEFAULTS.guidance_rescale, centred=DEFAULTS.centred
-    )
+    """What guidance makes of a UNet's predictions. terms: UNCONDITIONAL, CONDITIONAL and TEXT_ONLY, of B images.
+
+    scale, text_scale: as of `Guidance`; all else is the defaults'.
+    """
+    guidance = Guidance(scale, text_scale, rescale=DEFAULTS.guidance_rescale, centred=DEFAULTS.centred)
     joined = concat(list(terms.values()))
 
     def velocity(latents: Tensor, timesteps: Tensor) -> Tensor:

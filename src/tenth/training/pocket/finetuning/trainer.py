@@ -209,12 +209,13 @@ class AdversarialTrainer:
 
     @torch.no_grad()
     def _guided_latents(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        """What the UNet before this training shows with the default guidance, (B, 8, h, w)."""
+        """What the UNet before this training shows with guidance, (B, 8, h, w)."""
         assert conditioning.image_embeddings is not None
         nobody = replace(conditioning, image_embeddings=torch.zeros_like(conditioning.image_embeddings))
         nothing = replace(nobody, prompts=self._encode(self.model.tokenize([""]).expand(len(noise), -1)))
         terms = {UNCONDITIONAL: nothing, CONDITIONAL: conditioning, TEXT_ONLY: nobody}
-        velocity = guided_velocity(partial(predict, self.discriminator.features.unet), terms)
+        scales = self.recipe.sampled.guidance_scale, self.recipe.sampled.text_guidance_scale
+        velocity = guided_velocity(partial(predict, self.discriminator.features.unet), terms, *scales)
         with sdpa_kernel(attention_kernels(noise.device)):
             return sample_latents(velocity, self.model.scheduler, noise)
 
