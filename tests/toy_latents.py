@@ -62,4 +62,5 @@ def adversarial_trainer(recipe: AdversarialRecipe) -> AdversarialTrainer:
     torch.manual_seed(0)
     heads = AttributeHeads(discriminator.features.channels, 200).eval().requires_grad_(False)
     dataset, prompts = pocket_dataset(), PromptSampler.read([CAPTIONS] * 6, FACE_ATTRIBUTES)
-    return AdversarialTrainer(recipe, model, discriminator, IdentityLoss(autoencoder, encoder), dataset, prompts, heads)
+    identity_loss, guided_unet = IdentityLoss(autoencoder, encoder), discriminator.features.unet
+    return AdversarialTrainer(recipe, model, discriminator, identity_loss, dataset, guided_unet, prompts, heads)

@@ -19,6 +19,7 @@ from tenth.training.pocket.finetuning.prompts import PromptSampler
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
 from tenth.training.pocket.identity_loss import IdentityLoss
+from tenth.training.pocket.modules import load_modules
 
 
 def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
@@ -38,7 +39,10 @@ def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
     prompts, sampled = None, recipe.sampled
     if sampled.share:
         prompts = PromptSampler.read(data.captions, known, sampled.hard_attributes, sampled.hard_weight)
-    trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, prompts, heads)
+    guided_unet = discriminator.features.unet
+    if sampled.guided_model is not None:
+        guided_unet = load_modules(sampled.guided_model)[0].unet.requires_grad_(False)
+    trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, guided_unet, prompts, heads)
 
     # The training, and its result.
     def loss(indices: Tensor, rng: StepRNG) -> Tensor:

@@ -35,7 +35,8 @@ class SampledImages:
 
     share: Fraction = 0.0  # how many there are beside a batch's images, as a share of these
     weight: NonNegative = 1.0  # of what they show, beside what all images show
-    guided_weight: NonNegative = 0.0  # of the difference from what the model before shows with guidance
+    guided_weight: NonNegative = 0.0  # of the difference from what another model shows with guidance
+    guided_model: FilePath | None = None  # that model's folder; None: the one that the training goes on from
     guidance_scale: NonNegative = 1.4  # of that, and
     text_guidance_scale: NonNegative = 5.0  # which together showed most of what was asked for (docs/log.md)
     adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,8 @@ class Batch:
 class AdversarialTrainer:
     """The UNet, its discriminator, the frozen networks of the losses, and the data.
 
-    prompts: of sampled images, where the recipe has some. attribute_heads: on the discriminator's features, for what they ask.
+    guided_unet: what sampled images are to look like, with guidance. prompts: of sampled images, where the recipe has some.
+    attribute_heads: on the discriminator's features, for what they ask.
     """
 
     recipe: AdversarialRecipe
@@ -54,6 +56,7 @@ class AdversarialTrainer:
     discriminator: LatentDiscriminator
     identity_loss: IdentityLoss
     dataset: PocketDataset
+    guided_unet: Any
     prompts: PromptSampler | None = None
     attribute_heads: AttributeHeads | None = None
 
@@ -209,13 +212,13 @@ class AdversarialTrainer:
 
     @torch.no_grad()
     def _guided_latents(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        """What the UNet before this training shows with guidance, (B, 8, h, w)."""
+        """What `guided_unet` shows, (B, 8, h, w)."""
         assert conditioning.image_embeddings is not None
         nobody = replace(conditioning, image_embeddings=torch.zeros_like(conditioning.image_embeddings))
         nothing = replace(nobody, prompts=self._encode(self.model.tokenize([""]).expand(len(noise), -1)))
         terms = {UNCONDITIONAL: nothing, CONDITIONAL: conditioning, TEXT_ONLY: nobody}
         scales = self.recipe.sampled.guidance_scale, self.recipe.sampled.text_guidance_scale
-        velocity = guided_velocity(partial(predict, self.discriminator.features.unet), terms, *scales)
+        velocity = guided_velocity(partial(predict, self.guided_unet), terms, *scales)
         with sdpa_kernel(attention_kernels(noise.device)):
             return sample_latents(velocity, self.model.scheduler, noise)
 
@@ -235,7 +238,7 @@ class AdversarialTrainer:
         return PromptEmbeddings(self.model.text_encoder(tokens).last_hidden_state)
 
     def _set_adapter_scale(self, scale: float) -> None:
-        for unet in (self.model.unet, self.discriminator.features.unet):
+        for unet in (self.model.unet, self.discriminator.features.unet, self.guided_unet):
             set_adapter_scale(unet, scale)
 
     def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
