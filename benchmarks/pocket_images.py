@@ -86,8 +86,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--method", default="ip-adapter-consensus")
     parser.add_argument("--images", type=int, default=4)
-    for name, kind in {"steps": int, "guidance-scale": float, "guidance-rescale": float}.items():
-        parser.add_argument(f"--{name}", type=kind, help="the model's own if left out")
+    parser.add_argument("--steps", type=int, help="the model's own if left out")
+    for name in ("guidance-scale", "guidance-rescale", "text-guidance-scale"):
+        parser.add_argument(f"--{name}", type=float, help="the model's own if left out")
     parser.add_argument("--scheduler", default="")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--sheet", type=Path)
@@ -255,7 +256,7 @@ def main() -> None:
     args = options()
     run = Path(args.model) / "final"  # of a training run: its model
     model = load_model(run if run.is_dir() else args.model)
-    kinds = ("steps", "guidance_scale", "guidance_rescale", "scheduler", "precision")
+    kinds = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale", "scheduler", "precision")
     sampling = SamplingConfig(**{name: getattr(args, name) for name in kinds}).for_model(model)
     people, training = draw_people(args, model, sampling)
     if not people:

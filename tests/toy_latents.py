@@ -61,6 +61,6 @@ def adversarial_trainer(recipe: AdversarialRecipe) -> AdversarialTrainer:
     discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
     torch.manual_seed(0)
     heads = AttributeHeads(discriminator.features.channels, 200).eval().requires_grad_(False)
-    dataset, prompts = pocket_dataset(), PromptSampler.read([CAPTIONS] * 6, FACE_ATTRIBUTES)
+    dataset, prompts = pocket_dataset(), PromptSampler.from_captions([CAPTIONS] * 6, FACE_ATTRIBUTES)
     identity_loss, guided_unet = IdentityLoss(autoencoder, encoder), discriminator.features.unet
     return AdversarialTrainer(recipe, model, discriminator, identity_loss, dataset, guided_unet, prompts, heads)

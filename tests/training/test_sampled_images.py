@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,26 +19,30 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import cross_attention_layers
 from tenth.models.denoiser import Conditioning, Conditions, predict
 from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.paths import MODEL_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, sample_float
 from tenth.training.pocket.discriminator import UNetFeatures
+from tenth.training.pocket.finetuning.adversarial import train_adversarial
+from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, save_attribute_heads
 from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, SampledImages
 from tenth.training.pocket.finetuning.sampling import DEFAULTS, guided_velocity, sample_latents
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer, Batch
 from tenth.training.pocket.identity_loss import IdentityLossConfig
+from tenth.training.pocket.modules import load_modules
 from tenth.training.schedule import TrainingConfig
-from toy_latents import adversarial_trainer, pocket_dataset, step_rng
+from toy_latents import adversarial_trainer, photo_dataset, pocket_dataset, step_rng
 
 RECIPE = AdversarialRecipe(
     data=PhotoDataset(Path(), Path()),
     autoencoder=Path(),
-    schedule=TrainingConfig(1),
-    sampled=SampledImages(share=1.0, attribute_heads=Path(), attribute_weight=0.5),
+    schedule=TrainingConfig(1, 8),
+    sampled=SampledImages(fraction=1.0, attribute_heads=Path(), attribute_weight=0.5),
     identity_loss=IdentityLossConfig(weight=1.0, p_apply=1.0, min_alphas_cumprod=0.0),
 )
 
 
-def with_sampled(**changes: float) -> AdversarialRecipe:
+def with_sampled(**changes: Any) -> AdversarialRecipe:
     return replace(RECIPE, sampled=replace(RECIPE.sampled, **changes))
 
 
@@ -84,24 +90,33 @@ def test_what_they_keep_to_is_the_samplers_guidance() -> None:
     np.testing.assert_allclose(np.stack(images), np.stack(sample_float(batch)), atol=2e-3)
 
 
-def test_they_keep_to_what_was_shown_before(trainer: AdversarialTrainer) -> None:
-    embeddings = trainer.dataset.embeddings[:2, None]
-    noise, conditioning = (
-        step_rng(2).normal(8, 16, 16),
-        Conditioning(trainer._encode(trainer.dataset.tokens[:2, 0]), embeddings),
-    )
-    before = trainer._guided_latents(noise, conditioning)
-    plain = replace(trainer, recipe=with_sampled(guided_weight=0.0)).loss(torch.arange(4), step_rng(4))
-    kept = replace(trainer, recipe=with_sampled(guided_weight=2.0)).loss(torch.arange(4), step_rng(4))
-    assert not before.requires_grad
-    assert kept.item() > plain.item()
+def test_they_come_nearer_to_what_was_shown_before(trainer: AdversarialTrainer) -> None:
+    recipe = with_sampled(weight=100.0, guided_weight=100.0, attribute_weight=0.0, attribute_heads=None)
+    other = replace(trainer, recipe=recipe, model=copy.deepcopy(trainer.model))
+    noise = step_rng(4, 1).normal(8, 16, 16)
+    conditioning = Conditioning(other._encode(other.dataset.tokens[:4, 0]), other.dataset.embeddings[:4, None])
+    before = other._guided_latents(noise, conditioning)
+
+    def distance() -> float:
+        with torch.no_grad():
+            x0 = sample_latents(lambda *noisy: other._predict(*noisy, conditioning)[1], other.model.scheduler, noise)
+        return float((x0 - before).square().mean())
+
+    optimizer, distances = torch.optim.SGD(other.model.unet.parameters(), lr=1e-7), [distance()]
+    for step in range(3):
+        other.loss(torch.arange(4), step_rng(4, step)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        distances.append(distance())
+    assert distances[-1] < distances[0]
+    assert torch.equal(other._guided_latents(noise, conditioning), before)  # the UNet that learns is another
 
 
-def test_what_they_show_teaches_the_unet(trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_they_show_teaches_the_unet(trainer: AdversarialTrainer) -> None:
     losses, gradients = [], []
     for prompts, recipe in (
         (None, RECIPE),
-        (trainer.prompts, with_sampled(attribute_weight=0.0)),
+        (trainer.prompts, with_sampled(attribute_weight=0.0, attribute_heads=None)),
         *[(trainer.prompts, RECIPE)] * 2,
     ):
         loss = replace(trainer, recipe=recipe, prompts=prompts).loss(torch.arange(4), step_rng(4))
@@ -141,7 +156,7 @@ def test_a_step_against_the_gradient_shows_more_of_what_is_asked(trainer: Advers
     assert not x0.grad[0].any()
     with torch.no_grad():
         after = trainer._attribute_loss(x0 - 0.05 * x0.grad / x0.grad.norm(), requested, step_rng(2))
-    assert float(after) < float(before)
+    assert after.item() < before.item()
 
 
 def test_some_show_other_people(trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,29 +202,88 @@ def test_images_of_nobody_are_without_the_adapter(trainer: AdversarialTrainer, m
     assert not with_person[3].any()
 
 
-@pytest.mark.parametrize(("share", "parts"), [(0.5, [2, 2]), (0.25, [1, 1]), (0.125, [0, 1])])
-def test_parts_of_a_batch_have_as_many(
-    trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch, share: float, parts: list[int]
+@pytest.mark.parametrize(("fraction", "parts"), [(0.5, [2, 2]), (0.25, [1, 1]), (0.125, [0, 1])])
+def test_parts_of_a_batch_sample_what_the_whole_does(
+    trainer: AdversarialTrainer, monkeypatch: pytest.MonkeyPatch, fraction: float, parts: list[int]
 ) -> None:
-    counts: list[int] = []
-    monkeypatch.setattr(AdversarialTrainer, "_attribute_loss", lambda _, x0, *__: counts.append(len(x0)) or x0.new_zeros(()))
-    for part in (slice(0, 4), slice(4, 8)):
-        before = len(counts)
-        recipe = with_sampled(share=share)
-        loss = replace(trainer, recipe=recipe).loss(torch.arange(4), StepRNG(0, 0, 8, part))
-        assert torch.isfinite(loss)
-        if len(counts) == before:
-            counts.append(0)
-    assert counts == parts
+    sampled: list[Tensor] = []
+
+    def guided(_: AdversarialTrainer, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        assert conditioning.image_embeddings is not None
+        read = (noise, conditioning.prompts.hidden, conditioning.image_embeddings)
+        sampled.append(torch.cat([each.flatten(1) for each in read], 1))
+        return noise
+
+    monkeypatch.setattr(AdversarialTrainer, "_guided_latents", guided)
+    other = replace(trainer, recipe=with_sampled(fraction=fraction, guided_weight=1.0))
+    losses, sizes = [], []
+    for part in (slice(0, 4), slice(4, 8), slice(None)):
+        before = len(sampled)
+        photos = torch.arange(8)[part] % 6
+        losses.append(other._sampled_loss(other.prompts, StepRNG(0, 0, 8, part))) if other.prompts else None
+        assert torch.isfinite(other.loss(photos, StepRNG(0, 0, 8, part)))
+        sizes.append(len(sampled[before]) if len(sampled) > before else 0)
+    assert sizes == [*parts, sum(parts)]
+    firsts = sampled[::2]  # of each part by itself
+    torch.testing.assert_close(torch.cat(firsts[:-1]), firsts[-1])
 
 
-def test_attributes_need_heads_and_sampled_images() -> None:
-    for sampled in ({"attribute_weight": 0.5, "share": 0.5}, {"attribute_weight": 0.5, "attribute_heads": Path("heads")}):
-        with pytest.raises(RecipeError, match=r"attribute_weight is 0.5.*0 without attribute_heads and a share"):
-            SampledImages(**sampled)  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match=r"max_timestep is 1000.*less than 1000"):
-        SampledImages(max_timestep=1_000)
-    with pytest.raises(RecipeError, match=r"hard_attributes is \['monocle'\].*some of male, smiling"):
-        SampledImages(hard_attributes=("smiling", "monocle"))
-    with pytest.raises(RecipeError, match=r"min_timestep is 480.*less than max_timestep, 480"):
-        SampledImages(min_timestep=480)
+@pytest.mark.parametrize(
+    ("sampled", "message"),
+    [
+        ({"attribute_weight": 0.5, "fraction": 0.5}, r"attribute_weight is 0.5.*left out without attribute_heads"),
+        ({"attribute_weight": 0.5, "attribute_heads": Path("heads")}, r"attribute_weight is 0.5.*left out without a fraction"),
+        ({"attribute_heads": Path("heads"), "fraction": 0.5}, r"attribute_heads is .*left out without attribute_weight"),
+        ({"guided_model": Path("model"), "fraction": 0.5}, r"guided_model is .*left out without guided_weight"),
+        ({"hard_attributes": ("hat",), "fraction": 0.5}, r"hard_attributes is .*left out without hard_weight above 1"),
+        ({"p_without_person": 0.1}, r"p_without_person is 0.1.*left out without a fraction"),
+        ({"hard_attributes": ("smiling", "monocle")}, r"hard_attributes is \['monocle'\].*some of .*smiling"),
+        ({"hard_attributes": ("male",)}, r"hard_attributes is \['male'\].*some of "),
+        ({"max_timestep": 1_000}, r"max_timestep is 1000.*less than 1000"),
+        ({"min_timestep": 480}, r"min_timestep is 480.*less than max_timestep, 480"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(sampled: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        SampledImages(**sampled)
+
+
+def test_a_step_samples_at_least_one_image_or_none() -> None:
+    with pytest.raises(RecipeError, match=r"sampled.fraction is 0.1.*at least one image of a batch of 8"):
+        with_sampled(fraction=0.1)
+
+
+@pytest.mark.slow
+def test_a_training_samples_images_from_its_files_alone(
+    tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
+    features, seen = UNetFeatures(load_modules(MODEL_DIR)[0].unet), list[float]()
+    heads = AttributeHeads(features.channels, 300, dict.fromkeys(FACE_ATTRIBUTES, 0.9))
+    save_attribute_heads(heads, features, tmp_path / "heads.safetensors")
+    plain = AdversarialTrainer._sampled_loss
+
+    def sampled_loss(self: AdversarialTrainer, *given: Any) -> Tensor:
+        loss = plain(self, *given)
+        seen.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(AdversarialTrainer, "_sampled_loss", sampled_loss)
+    recipe = replace(
+        with_sampled(
+            fraction=0.5,
+            attribute_heads=tmp_path / "heads.safetensors",
+            guided_weight=1.0,
+            guided_model=MODEL_DIR,
+            hard_attributes=("eyeglasses",),
+            hard_weight=2,
+        ),
+        data=photo_dataset(tmp_path, face_photos),
+        autoencoder=MODEL_DIR / "vae/diffusion_pytorch_model.safetensors",
+        init_from=MODEL_DIR,
+        schedule=TrainingConfig(8, 4, warmup_images=0, learning_rate=1e-4),
+    )
+    train_adversarial(recipe, tmp_path / "run")
+    assert len(seen) == 2
+    assert all(np.isfinite(seen))
+    load_pocket(tmp_path / "run/final")

@@ -40,8 +40,8 @@ class StepRNG:
         other.kept = kept
         return other
 
-    def places(self) -> Tensor:
-        """The place of each image in the step's batch, from 0: (b,)."""
+    def batch_indices(self) -> Tensor:
+        """The index of each image in the step's batch: (b,)."""
         return self._rows(lambda: torch.arange(self.batch_size))
 
     def normal(self, *shape: int) -> Tensor:

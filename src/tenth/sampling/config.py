@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODELS_OWN = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale")
 
 
-def _within_range(name: str) -> BeforeValidator:
+def within_range(name: str) -> BeforeValidator:
     """A validator by the entry of SETTING_RANGES."""
 
     def validate(value: Any) -> Any:
@@ -60,11 +60,11 @@ class SamplingConfig:
     as well.
     """
 
-    steps: Annotated[int | None, _within_range("steps")] = None
+    steps: Annotated[int | None, within_range("steps")] = None
     # Classifier-free, on text and image together; 1 turns it off.
-    guidance_scale: Annotated[float | None, _within_range("guidance_scale")] = None
+    guidance_scale: Annotated[float | None, within_range("guidance_scale")] = None
     # The share by which the guided prediction is corrected to be as the plain one: guidance.py.
-    guidance_rescale: Annotated[float | None, _within_range("guidance_rescale")] = None
+    guidance_rescale: Annotated[float | None, within_range("guidance_rescale")] = None
     # Of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}.
     ip_adapter_scale: Annotated[AdapterScale, PlainValidator(_validated_scale)] = DEFAULT_ADAPTER_SCALE
     negative_prompt: str = ""
@@ -72,7 +72,7 @@ class SamplingConfig:
     # From pure noise, 0, to the image, 1: guidance.py.
     guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
     # Further guidance on the prompt, without the person: guidance.py.
-    text_guidance_scale: Annotated[float | None, _within_range("text_guidance_scale")] = None
+    text_guidance_scale: Annotated[float | None, within_range("text_guidance_scale")] = None
     # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.
     precision: Annotated[str, one_of(PRECISIONS)] = "auto"
 

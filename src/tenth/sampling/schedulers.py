@@ -48,7 +48,7 @@ def fast_settings(scheduler: str) -> dict[str, Any]:
 
     Sources: Luo et al. 2023, arXiv:2311.05556, 4 to 8 steps; Zheng et al. 2024, arXiv:2402.19159, and Hyper-SD's model card.
     """
-    return {"scheduler": scheduler, "steps": 6, "guidance_scale": 1.0, "guidance_rescale": 0.0}
+    return {"scheduler": scheduler, "steps": 6, "guidance_scale": 1.0, "guidance_rescale": 0.0, "text_guidance_scale": 0.0}
 
 
 def check_scheduler(name: str, steps: int) -> None:

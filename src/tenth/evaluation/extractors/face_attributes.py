@@ -79,7 +79,7 @@ class FaceAttributeClassifier:
             metadata, weights = read_tensors(path)
             header = parse_json(metadata.get(METADATA_KEY, "null"))
             header = header if isinstance(header, dict) else {}
-            if header.get("attributes") != list(FACE_ATTRIBUTES) or not _are_fractions(header.get("accuracy")):
+            if header.get("attributes") != list(FACE_ATTRIBUTES) or not are_fractions(header.get("accuracy")):
                 raise UnreadableError("is not of the attributes that this version knows")
             self.net = FaceAttributeNet()
             if tensor_shapes(weights) != tensor_shapes(self.net.state_dict()):
@@ -130,7 +130,8 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
     return accuracies
 
 
-def _are_fractions(accuracy: Any) -> bool:
+def are_fractions(accuracy: Any) -> bool:
+    """Whether it is what `balanced_accuracy` gives, as a file has it."""
     return isinstance(accuracy, dict) and all(type(share) in (int, float) and 0 <= share <= 1 for share in accuracy.values())
 
 

@@ -37,8 +37,8 @@ def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
     identity_loss = IdentityLoss(data.autoencoder, data.encoder)
     known = FACE_ATTRIBUTES if heads is None else heads.reliable
     prompts, sampled = None, recipe.sampled
-    if sampled.share:
-        prompts = PromptSampler.read(data.captions, known, sampled.hard_attributes, sampled.hard_weight)
+    if sampled.fraction:
+        prompts = PromptSampler.from_captions(data.captions, known, sampled.hard_attributes, sampled.hard_weight)
     guided_unet = discriminator.features.unet
     if sampled.guided_model is not None:
         guided_unet = load_modules(sampled.guided_model)[0].unet.requires_grad_(False)

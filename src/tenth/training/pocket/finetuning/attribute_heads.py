@@ -26,7 +26,7 @@ from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
-from tenth.evaluation.extractors.face_attributes import MIN_BALANCED_ACCURACY, balanced_accuracy
+from tenth.evaluation.extractors.face_attributes import MIN_BALANCED_ACCURACY, are_fractions, balanced_accuracy
 from tenth.models.denoiser import Conditioning
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.distributed import distributed_state
@@ -106,7 +106,7 @@ class AttributeHeads(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         found = [head(each) for head, each in zip(self.heads, features, strict=True)]
         logits: Tensor = self.leave(self.dropout(torch.cat(found, 1)))
-        return logits
+        return logits.float()
 
     @property
     def reliable(self) -> tuple[str, ...]:
@@ -156,9 +156,20 @@ def train_attribute_heads(recipe: AttributeHeadsRecipe, directory: Path) -> None
     # The training, and its result.
     ema = fit({"heads": heads}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     if distributed_state().is_main_process:
-        path = directory / "final" / "attribute_heads.safetensors"
-        header = {"unet": weights_digest(model.unet), "max_timestep": recipe.max_timestep, "accuracy": accuracy(ema)}
-        write_tensors(path, tensors_under(ema, "heads"), {METADATA_KEY: json.dumps(header, sort_keys=True)})
+        trained = AttributeHeads(unet_features.channels, recipe.max_timestep, accuracy(ema))
+        trained.load_state_dict(tensors_under(ema, "heads"))
+        save_attribute_heads(trained, unet_features, directory / "final" / "attribute_heads.safetensors")
+
+
+def save_attribute_heads(heads: AttributeHeads, unet_features: UNetFeatures, path: Path) -> None:
+    """Write heads that were trained on these features; whole or not at all."""
+    header = {
+        "unet": weights_digest(unet_features.unet),
+        "attributes": FACE_ATTRIBUTES,
+        "max_timestep": heads.max_timestep,
+        "accuracy": heads.accuracy,
+    }
+    write_tensors(path, heads.state_dict(), {METADATA_KEY: json.dumps(header, sort_keys=True)})
 
 
 def load_attribute_heads(path: Path, unet_features: UNetFeatures) -> AttributeHeads:
@@ -166,10 +177,13 @@ def load_attribute_heads(path: Path, unet_features: UNetFeatures) -> AttributeHe
     try:
         metadata, weights = read_tensors(path)
         header = parse_json(metadata.get(METADATA_KEY, "null"))
-        if not isinstance(header, dict) or header.keys() != {"unet", "max_timestep", "accuracy"}:
-            raise UnreadableError("is not of attribute heads")
+        header = header if isinstance(header, dict) else {}
+        if header.get("attributes") != list(FACE_ATTRIBUTES) or not are_fractions(header.get("accuracy")):
+            raise UnreadableError("is not of heads for the attributes that this version knows")
+        if type(header.get("max_timestep")) is not int or not 0 < header["max_timestep"] < NUM_TIMESTEPS:
+            raise UnreadableError("does not say up to which noise the heads see")
         heads = AttributeHeads(unet_features.channels, header["max_timestep"], header["accuracy"])
-        if header["unet"] != weights_digest(unet_features.unet):
+        if header.get("unet") != weights_digest(unet_features.unet):
             raise UnreadableError("was trained on the features of another UNet")
         if tensor_shapes(weights) != tensor_shapes(heads.state_dict()):
             raise UnreadableError("holds other tensors than the heads have")

@@ -31,33 +31,40 @@ class PromptSampler:
     same_gender: tuple[Tensor, ...]
 
     @classmethod
-    def read(
+    def from_captions(
         cls, captions: Sequence[Sequence[str]], known: Collection[str], hard: Collection[str] = (), hard_weight: int = 1
     ) -> PromptSampler:
-        """captions: V of each photo. known: attributes that can be told; of others nothing is asked.
+        """captions: V of each photo. known: attributes that can be classified; no prompt counts as one that requests others.
 
-        hard: attributes that are asked for `hard_weight` times as often as others, where captions ask for them.
+        hard: attributes that are requested in `hard_weight` times as many prompts as others.
 
-        Raises DataError if no caption asks for any.
+        Raises DataError if no caption requests one to three of them, or none a hard one.
         """
-        said = {caption: _requested(caption, known) for caption in {each for of_photo in captions for each in of_photo}}
-        requested = torch.tensor([[said[caption] for caption in of_photo] for of_photo in captions])
+        # What each caption requests. A gender is said beside all else, and known of people whatever heads tell.
+        expressed = {caption: _expressed(caption) for caption in {each for of_photo in captions for each in of_photo}}
+        requested = torch.tensor([[expressed[caption] for caption in of_photo] for of_photo in captions])
+        genders = requested[:, :, MALE].nanmean(1).round().nan_to_num(2).long()
+        requested[:, :, [name not in known for name in FACE_ATTRIBUTES]] = math.nan
         beside_gender = requested.clone()
         beside_gender[:, :, MALE] = math.nan
         count = (~beside_gender.isnan()).sum(2)
-        few = (count > 0) & (count <= MAX_ATTRIBUTES)
-        tables = []
+
+        # A table for each attribute, requested or excluded; "a photo of a man" must stay good, too.
+        tables, missing = [], set(hard)
         for index, name in enumerate(FACE_ATTRIBUTES):
             for value in (1, 0):
-                asked = few & (beside_gender[:, :, index] == value)
-                if asked.any():
-                    tables += [asked.nonzero()] * (hard_weight if name in hard and value else 1)
-        if not tables:
-            found = f"no caption of {len(captions)} photos asks for one to three attributes"
-            raise DataError(found, "sampled images need prompts that do", "Give people whose captions were made of attributes")
+                table = ((count <= MAX_ATTRIBUTES) & (beside_gender[:, :, index] == value)).nonzero()
+                if len(table):
+                    tables += [table] * (hard_weight if name in hard and value else 1)
+                    missing -= {name} if value else set()
+        if not tables or missing:
+            attributes = ", ".join(sorted(missing)) or f"one to three of {', '.join(sorted(known)) or 'no attributes'}"
+            found = f"no caption of {len(captions)} photos requests {attributes}"
+            needed = "sampled images need prompts that do, of attributes that the heads tell well enough"
+            raise DataError(found, needed, "Give people whose captions were made of attributes, or train the heads longer")
         if (count == 0).any():
-            tables.append((count == 0).nonzero())  # "a photo of a man" must stay good
-        genders = requested[:, :, MALE].nanmean(1).round().nan_to_num(2).long()
+            tables.append((count == 0).nonzero())
+
         same = [torch.where((genders == index) if index < 2 else genders >= 0)[0] for index in range(3)]
         return cls(requested, tuple(tables), genders, tuple(same))
 
@@ -79,6 +86,6 @@ def _pick(tables: Sequence[Tensor], which: Tensor, places: Tensor) -> Tensor:
     return torch.stack([tables[index][int(place * len(tables[index]))] for index, place in zip(which, places, strict=True)])
 
 
-def _requested(caption: str, known: Collection[str]) -> list[float]:
-    said = parse_prompt_attributes(caption)
-    return [float(said[name]) if name in said and name in known else math.nan for name in FACE_ATTRIBUTES]
+def _expressed(caption: str) -> list[float]:
+    attributes = parse_prompt_attributes(caption)
+    return [float(attributes.get(name, math.nan)) for name in FACE_ATTRIBUTES]

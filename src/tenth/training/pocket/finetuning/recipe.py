@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal
+from typing import Annotated, Literal
 
 from tenth.core.config import Count, FilePath, Fraction, NonNegative, config_dataclass, require
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
+from tenth.sampling.config import within_range
 from tenth.training.pocket.diffusion import DiffusionRecipe
 
 NUM_TIMESTEPS = 1_000  # of the pocket model's scheduler
+HARD_ATTRIBUTES = tuple(name for name in FACE_ATTRIBUTES if name != "male")  # prompts say a gender beside all else
+
+
+def num_sampled(fraction: float, batch_size: int) -> int:
+    """How many images a step samples."""
+    return int(fraction * batch_size)
 
 
 @config_dataclass
@@ -33,32 +40,43 @@ class SampledImages:
     attribute_heads: the file of recipes/pocket-attribute-heads.toml, trained on the model that the recipe goes on from.
     """
 
-    share: Fraction = 0.0  # how many there are beside a batch's images, as a share of these
-    weight: NonNegative = 1.0  # of what they show, beside what all images show
+    fraction: Fraction = 0.0  # how many there are beside a batch's images, as a fraction of these
+    weight: NonNegative = 1.0  # of all their losses, the discriminator's own too
     guided_weight: NonNegative = 0.0  # of the difference from what another model shows with guidance
     guided_model: FilePath | None = None  # that model's folder; None: the one that the training goes on from
-    guidance_scale: NonNegative = 1.4  # of that, and
-    text_guidance_scale: NonNegative = 5.0  # which together showed most of what was asked for (docs/log.md)
+    guidance_scale: Annotated[float, within_range("guidance_scale")] = 1.4
+    text_guidance_scale: Annotated[float, within_range("text_guidance_scale")] = 5.0
     adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
-    p_without_person: Fraction = 0.0  # of the steps show nobody in particular, as without an adapter
-    hard_attributes: tuple[str, ...] = ()  # asked for more often than others, as they are learnt late
-    hard_weight: Count = 1  # so many times as often
+    p_without_person: Fraction = 0.0  # of the steps are without the adapter
+    hard_attributes: tuple[str, ...] = ()  # in more prompts than others, as they are learnt late
+    hard_weight: Count = 1  # in so many times as many
     min_timestep: Count = 100  # from which noise is added before the discriminator looks: with less it teaches patterns
     max_timestep: Count = 480  # up to which
     attribute_heads: FilePath | None = None
     attribute_weight: NonNegative = 0.0  # of the attributes that they are asked for
 
     def __post_init__(self) -> None:
-        needed = not self.attribute_weight or (self.attribute_heads is not None and self.share > 0)
+        # Values.
         below = self.min_timestep < self.max_timestep
         require(below, "sampled.min_timestep", self.min_timestep, f"less than max_timestep, {self.max_timestep}")
-        unknown = set(self.hard_attributes) - set(FACE_ATTRIBUTES)
-        require(not unknown, "sampled.hard_attributes", sorted(unknown), f"some of {', '.join(FACE_ATTRIBUTES)}")
+        unknown = set(self.hard_attributes) - set(HARD_ATTRIBUTES)
+        require(not unknown, "sampled.hard_attributes", sorted(unknown), f"some of {', '.join(HARD_ATTRIBUTES)}")
         require(self.max_timestep < NUM_TIMESTEPS, "sampled.max_timestep", self.max_timestep, f"less than {NUM_TIMESTEPS}")
-        require(
-            needed, "sampled.attribute_weight", self.attribute_weight, "0 without attribute_heads and a share of sampled images"
-        )
+
+        # Keys that would change nothing.
+        for key in ("guided_weight", "attribute_weight", "p_without_person", "hard_attributes"):
+            value = getattr(self, key)
+            require(self.fraction > 0 or not value, f"sampled.{key}", value, "left out without a fraction of sampled images")
+        needs = {
+            "attribute_weight": ("attribute_heads", self.attribute_heads),
+            "attribute_heads": ("attribute_weight", self.attribute_weight),
+            "guided_model": ("guided_weight", self.guided_weight),
+            "hard_attributes": ("hard_weight above 1", self.hard_weight > 1),
+        }
+        for key, (other, given) in needs.items():
+            value = getattr(self, key)
+            require(bool(given) or not value, f"sampled.{key}", value, f"left out without {other}")
 
 
 @config_dataclass
@@ -71,6 +89,9 @@ class AdversarialRecipe(DiffusionRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        sampled, batch_size = self.sampled.fraction, self.schedule.batch_size
+        some = not sampled or num_sampled(sampled, batch_size) > 0
+        require(some, "sampled.fraction", sampled, f"0, or at least one image of a batch of {batch_size}")
         p_apply, feature_weight = self.augmentation.p_apply, self.identity_loss.feature_weight
         require(not p_apply, "augmentation.p_apply", p_apply, "0 in this stage")
         require(

@@ -19,13 +19,13 @@ DEFAULTS = DEFAULT_SAMPLING[TrainedResolutions.SINGLE_SQUARE]
 Velocity = Callable[[Tensor, Tensor], Tensor]  # noisy latents (B, C, h, w), timesteps (B,) -> what the UNet predicts
 
 
-def sample_latents(velocity: Velocity, own: Any, noise: Tensor) -> Tensor:
+def sample_latents(velocity: Velocity, model_scheduler: Any, noise: Tensor) -> Tensor:
     """The latents (B, C, h, w) to which the scheduler and number of steps of the defaults lead. Gradients go through all steps.
 
-    own: the model's scheduler. noise: (B, C, h, w).
+    noise: (B, C, h, w).
     Source: Clark et al. 2024, DRaFT, arXiv:2309.17400, section 4.1.
     """
-    scheduler = build_scheduler(own, "unipc")
+    scheduler = build_scheduler(model_scheduler, "unipc")
     scheduler.set_timesteps(DEFAULTS.steps)
     latents = noise - noise.mean((2, 3), keepdim=True) if DEFAULTS.centred else noise
     for timestep in scheduler.timesteps:
@@ -48,7 +48,7 @@ def guided_velocity(
     joined = concat(list(terms.values()))
 
     def velocity(latents: Tensor, timesteps: Tensor) -> Tensor:
-        predicted = predict_velocity(torch.cat([latents] * len(terms)), torch.cat([timesteps] * len(terms)), joined)
+        predicted = predict_velocity(torch.cat([latents] * len(terms)), torch.cat([timesteps] * len(terms)), joined).float()
         return guidance.combine(dict(zip(terms, predicted.chunk(len(terms)), strict=True)))
 
     return velocity

@@ -23,7 +23,7 @@ from tenth.training.pocket.decoder import laplacian_energy
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
 from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, requested_loss
 from tenth.training.pocket.finetuning.prompts import PromptSampler
-from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
+from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, num_sampled
 from tenth.training.pocket.finetuning.sampling import guided_velocity, sample_latents
 from tenth.training.pocket.identity_loss import IdentityLoss, jittered
 from tenth.training.pocket.modules import PocketModules
@@ -175,9 +175,9 @@ class AdversarialTrainer:
         The person may be another one, as users ask for what no photo shows; so the discriminator is told the prompt alone, and
         who it is by the mean of photos: one photo's embedding would ask for its glasses again.
         """
-        # Noise, prompts, and persons, for a part of the images that is as large in each micro-batch.
-        config, dataset, places = self.recipe.sampled, self.dataset, rng.places()
-        (rows,) = torch.where(((places + 1) * config.share).floor() > (places * config.share).floor())
+        # Noise, prompts, and persons, for some of the images, evenly over micro-batches.
+        config, dataset, indices = self.recipe.sampled, self.dataset, rng.batch_indices().double()
+        (rows,) = torch.where(((indices + 1) * config.fraction).floor() > (indices * config.fraction).floor())
         own = rng.selected(rows)
         noise, mirrored = own.normal(*dataset.latents.shape[2:]), own.integers(2)
         photos, variants = prompts.captions(own)
@@ -186,7 +186,7 @@ class AdversarialTrainer:
         embeddings = dataset.reference_embeddings(people, self.recipe.conditioning_dropout, own)
         levels = config.min_timestep + own.integers(config.max_timestep - config.min_timestep)
         without_person = rng.scalar() < config.p_without_person
-        if not len(rows):
+        if not len(rows):  # other micro-batches draw on, which is no matter: this is the step's last loss
             return noise.new_zeros(())
 
         # What sampling leads to; some steps' images are of nobody, as without an adapter.
@@ -208,7 +208,8 @@ class AdversarialTrainer:
         loss = loss + self._adversarial_loss(x0, sampled, everything, levels, config.adversarial_weight, own)
         if config.attribute_weight:
             loss = loss + config.attribute_weight * self._attribute_loss(x0, prompts.requested[photos, variants], own)
-        return config.weight * len(rows) / (config.share * len(places)) * loss
+        fraction = num_sampled(config.fraction, rng.batch_size) / rng.batch_size
+        return config.weight * len(rows) / (fraction * len(indices)) * loss
 
     @torch.no_grad()
     def _guided_latents(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
