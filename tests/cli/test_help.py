@@ -152,7 +152,7 @@ def test_help_states_the_defaults_that_count() -> None:
     page, default = " ".join(help_page().split()), SamplingConfig()
     for text in (
         "denoising [default: the model's, 4 of pocket, 25 of others]",
-        "1 or more [default: the model's, 1.4 of pocket]",
+        "1 or more [default: the model's, 1 of pocket]",
         f"[default: {default.ip_adapter_scale:g}]",
     ):
         assert text in page

@@ -173,17 +173,17 @@ def test_the_pocket_model_s_noise_has_no_mean_and_others_is_as_drawn(stable: Any
     torch.testing.assert_close(centred, drawn - drawn.mean((2, 3), keepdim=True))
 
 
-def test_guidance_on_the_prompt_is_each_model_s_own_unless_it_is_given(stable: Any) -> None:
+def test_guidance_is_each_model_s_own_unless_it_is_given(stable: Any) -> None:
     pocket = load_pocket()
-    assert SamplingConfig().for_model(pocket).text_guidance_scale == 5.0
-    assert SamplingConfig().for_model(stable).text_guidance_scale == 0.0
-    assert SamplingConfig(text_guidance_scale=0.0).for_model(pocket).text_guidance_scale == 0.0
-    identity = random_identity(pocket)
-    own, same, none = (
-        generate_float_image(pocket, replace(FEW_STEPS, text_guidance_scale=w), identity) for w in (None, 5.0, 0.0)
+    assert (SamplingConfig().for_model(pocket).guidance_scale, SamplingConfig().for_model(stable).guidance_scale) == (1.0, 7.5)
+    assert SamplingConfig(text_guidance_scale=2.0).for_model(pocket).text_guidance_scale == 2.0
+    identity, plain = random_identity(pocket), replace(FEW_STEPS, guidance_scale=None)
+    own, same, other = (
+        generate_float_image(pocket, replace(plain, **given), identity)
+        for given in ({}, {"guidance_scale": 1.0, "text_guidance_scale": 0.0}, {"text_guidance_scale": 2.0})
     )
     assert np.array_equal(own, same)
-    assert not np.allclose(own, none, atol=0.01)
+    assert not np.allclose(own, other, atol=0.01)
 
 
 def test_samplers_that_cannot_be_are_said(small: Any) -> None:

@@ -121,12 +121,12 @@ Seed = Annotated[int | None, of_images("SEED", "of the first [default: 0]", pars
 # How they are sampled
 of_sampling = partial(option, group="Sampling")
 STEPS_HELP = "steps of denoising [default: the model's, 4 of pocket, 25 of others]"
-GUIDANCE_HELP = "how strictly to follow prompt and person, 1 or more [default: the model's, 1.4 of pocket]"
+GUIDANCE_HELP = "how strictly to follow prompt and person, 1 or more [default: the model's, 1 of pocket]"
 SCALE_HELP = (
     f"how much of the person: 0 none, 1 as trained [default: {bounds.DEFAULT_ADAPTER_SCALE:g}];"
     f" or of some blocks, as diffusers names them: '{EXAMPLE_SCALE}'"
 )
-TEXT_HELP = "how strictly to follow the prompt, whoever is shown, 0 or more [default: the model's, 5 of pocket, 0 of others]"
+TEXT_HELP = "how strictly to follow the prompt, whoever is shown, 0 or more [default: the model's, 0 of pocket]"
 SCHEDULER_NAMES = (MODEL_SCHEDULER, *SCHEDULERS)
 SCHEDULER_HELP = f"one of {', '.join(SCHEDULER_NAMES)} [default: own, the model's]; lcm and tcd need a model made for them"
 INTERVAL = NumericRange(*bounds.FULL_INTERVAL)

@@ -23,9 +23,8 @@ class TrainedResolutions(Enum):
 DEFAULT_SAMPLING = {
     TrainedResolutions.SINGLE_SQUARE: DefaultSampling(
         4,
-        1.4,
+        1.0,  # its training sampled without guidance: training/pocket/finetuning
         hires_strength=0.0,  # benchmarks/highres.py
-        text_guidance_scale=5.0,  # benchmarks/words_and_groups.py: beside a person the prompt hardly counts without it
         centred=True,
     ),
     TrainedResolutions.NEAR_SQUARE: DefaultSampling(25, 7.5),
