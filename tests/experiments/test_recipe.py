@@ -47,7 +47,7 @@ def test_recipes_in_the_repository_are_read(path: Path) -> None:
     assert recipe.split == path.stem.rpartition("-")[2]
     assert recipe.recognizers[0] == Path("recognizer/recognizer.toml")
     assert recipe.baselines == ("ip-adapter", "ip-adapter-consensus")
-    assert replace(recipe.sampling, text_guidance_scale=None) == SamplingConfig()
+    assert replace(recipe.sampling, text_guidance_scale=0.0) == SamplingConfig()
 
 
 def test_options_stand_in_the_place_of_a_recipes_keys() -> None:

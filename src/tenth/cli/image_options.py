@@ -126,7 +126,7 @@ SCALE_HELP = (
     f"how much of the person: 0 none, 1 as trained [default: {bounds.DEFAULT_ADAPTER_SCALE:g}];"
     f" or of some blocks, as diffusers names them: '{EXAMPLE_SCALE}'"
 )
-TEXT_HELP = "how strictly to follow the prompt, whoever is shown, 0 or more [default: the model's, 0 of pocket]"
+TEXT_HELP = "how strictly to follow the prompt, whoever is shown, 0 or more [default: 0]"
 SCHEDULER_NAMES = (MODEL_SCHEDULER, *SCHEDULERS)
 SCHEDULER_HELP = f"one of {', '.join(SCHEDULER_NAMES)} [default: own, the model's]; lcm and tcd need a model made for them"
 INTERVAL = NumericRange(*bounds.FULL_INTERVAL)

@@ -211,7 +211,6 @@ class DefaultSampling:
     guidance_scale: float
     hires_strength: float = DEFAULT_HIRES_STRENGTH
     guidance_rescale: float = 0.5
-    text_guidance_scale: float = 0.0
     centred: bool = False  # initial noise and guidance on the prompt: no mean in any channel
 
 

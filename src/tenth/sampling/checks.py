@@ -61,6 +61,6 @@ def check_settings(model: DiffusionModel, sampling: SamplingConfig, prompt: str)
     if not model.adapters:
         for setting, default in {"text_guidance_scale": 0.0, "ip_adapter_scale": DEFAULT_ADAPTER_SCALE}.items():
             value = getattr(sampling, setting)
-            if value not in (default, None):
+            if value != default:
                 needed = "it weighs the prompt and an adapter's person, and this model has no adapter"
                 raise RecipeError(f"{setting} {value} for {name}", needed, "Leave it out")

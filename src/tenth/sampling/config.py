@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tenth.core.types import DefaultSampling, DiffusionModel
 
 # The settings that each model has defaults for.
-MODELS_OWN = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale")
+MODELS_OWN = ("steps", "guidance_scale", "guidance_rescale")
 
 
 def within_range(name: str) -> BeforeValidator:
@@ -72,7 +72,7 @@ class SamplingConfig:
     # From pure noise, 0, to the image, 1: guidance.py.
     guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
     # Further guidance on the prompt, without the person: guidance.py.
-    text_guidance_scale: Annotated[float | None, within_range("text_guidance_scale")] = None
+    text_guidance_scale: Annotated[float, within_range("text_guidance_scale")] = 0.0
     # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.
     precision: Annotated[str, one_of(PRECISIONS)] = "auto"
 

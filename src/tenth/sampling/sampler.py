@@ -123,8 +123,7 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
         autocast = torch.autocast(model.device.type, torch.bfloat16)
     with torch.no_grad(), autocast:
         # Guidance, as the model has it where nothing is said.
-        scale, own_text_scale = sampling.guidance_scale or defaults.guidance_scale, defaults.text_guidance_scale
-        text_scale = own_text_scale if sampling.text_guidance_scale is None else sampling.text_guidance_scale
+        scale, text_scale = sampling.guidance_scale or defaults.guidance_scale, sampling.text_guidance_scale
         if model.is_guidance_distilled:
             scale, text_scale = 1.0, 0.0
         rescale = defaults.guidance_rescale if sampling.guidance_rescale is None else sampling.guidance_rescale

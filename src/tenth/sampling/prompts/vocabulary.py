@@ -39,9 +39,8 @@ def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
 
 def guidance_notes(model: DiffusionModel, sampling: SamplingConfig) -> list[str]:
     """Sentences about what nothing reads: a negative prompt without any guidance, and both in a distilled model."""
-    settings = sampling.for_model(model)
-    scales = settings.guidance_scale or 1.0, settings.text_guidance_scale or 0.0
-    if Guidance(*scales).enabled and not model.is_guidance_distilled:
+    guidance = Guidance(sampling.guidance_scale or model.default_sampling.guidance_scale, sampling.text_guidance_scale)
+    if guidance.enabled and not model.is_guidance_distilled:
         return []
     notes = []
     if sampling.negative_prompt:
