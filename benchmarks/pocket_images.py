@@ -257,7 +257,8 @@ def main() -> None:
     run = Path(args.model) / "final"  # of a training run: its model
     model = load_model(run if run.is_dir() else args.model)
     kinds = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale", "scheduler", "precision")
-    sampling = SamplingConfig(**{name: getattr(args, name) for name in kinds}).for_model(model)
+    given = {name: getattr(args, name) for name in kinds if getattr(args, name) is not None}
+    sampling = SamplingConfig(**given).for_model(model)
     people, training = draw_people(args, model, sampling)
     if not people:
         found, needed = f"nobody of {args.split} in {args.people}", f"people with more than {REFERENCES} photos are needed"

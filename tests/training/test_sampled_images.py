@@ -85,9 +85,12 @@ def test_what_they_keep_to_is_the_samplers_guidance() -> None:
     batch = SamplingBatch(model, sampling, prompts, seeds, embeddings)
     noise = initial_noise(batch, [torch.Generator().manual_seed(seed) for seed in seeds])
     terms = model.conditionings(Conditions(prompts, guided=True, embeddings=embeddings))
-    velocity = guided_velocity(lambda *noisy: predict(model.pipeline.unet, *noisy), terms, 1.4, 5.0)
-    images = decode_images(batch, sample_latents(velocity, model.pipeline.scheduler, noise))
-    np.testing.assert_allclose(np.stack(images), np.stack(sample_float(batch)), atol=2e-3)
+    without = replace(batch, sampling=replace(sampling, text_guidance_scale=0.0))
+    expected, first = np.stack(sample_float(batch)), np.stack(sample_float(without))[:1]
+    for with_text, wanted in ((None, expected), (torch.tensor([False, True]), np.concatenate([first, expected[1:]]))):
+        velocity = guided_velocity(lambda *noisy: predict(model.pipeline.unet, *noisy), terms, 1.4, 5.0, with_text)
+        images = decode_images(batch, sample_latents(velocity, model.pipeline.scheduler, noise))
+        np.testing.assert_allclose(np.stack(images), wanted, atol=2e-3)
 
 
 def test_they_come_nearer_to_what_was_shown_before(trainer: AdversarialTrainer) -> None:
@@ -95,7 +98,7 @@ def test_they_come_nearer_to_what_was_shown_before(trainer: AdversarialTrainer) 
     other = replace(trainer, recipe=recipe, model=copy.deepcopy(trainer.model))
     noise = step_rng(4, 1).normal(8, 16, 16)
     conditioning = Conditioning(other._encode(other.dataset.tokens[:4, 0]), other.dataset.embeddings[:4, None])
-    before = other._guided_latents(noise, conditioning)
+    before = other._guided_latents(noise, conditioning, other.prompts.requested[:4, 0])
 
     def distance() -> float:
         with torch.no_grad():
@@ -109,7 +112,9 @@ def test_they_come_nearer_to_what_was_shown_before(trainer: AdversarialTrainer) 
         optimizer.zero_grad()
         distances.append(distance())
     assert distances[-1] < distances[0]
-    assert torch.equal(other._guided_latents(noise, conditioning), before)  # the UNet that learns is another
+    assert torch.equal(
+        other._guided_latents(noise, conditioning, other.prompts.requested[:4, 0]), before
+    )  # the UNet that learns is another
 
 
 def test_what_they_show_teaches_the_unet(trainer: AdversarialTrainer) -> None:
@@ -184,9 +189,9 @@ def test_images_of_nobody_are_without_the_adapter(trainer: AdversarialTrainer, m
     scales, with_person = list[float](), list[Tensor]()
     plain = AdversarialTrainer._guided_latents
 
-    def guided(self: AdversarialTrainer, noise: Tensor, conditioning: Conditioning) -> Tensor:
+    def guided(self: AdversarialTrainer, noise: Tensor, conditioning: Conditioning, requested: Tensor) -> Tensor:
         scales.extend(self.model.unet.attn_processors[name].scale[0] for _, name, _ in cross_attention_layers(self.model.unet))
-        return plain(self, noise, conditioning)
+        return plain(self, noise, conditioning, requested)
 
     def appearance(_: AdversarialTrainer, x0: Tensor, batch: Batch, *__: object) -> Tensor:
         with_person.append(batch.with_person)
@@ -208,7 +213,7 @@ def test_parts_of_a_batch_sample_what_the_whole_does(
 ) -> None:
     sampled: list[Tensor] = []
 
-    def guided(_: AdversarialTrainer, noise: Tensor, conditioning: Conditioning) -> Tensor:
+    def guided(_: AdversarialTrainer, noise: Tensor, conditioning: Conditioning, __: Tensor) -> Tensor:
         assert conditioning.image_embeddings is not None
         read = (noise, conditioning.prompts.hidden, conditioning.image_embeddings)
         sampled.append(torch.cat([each.flatten(1) for each in read], 1))
@@ -235,7 +240,7 @@ def test_parts_of_a_batch_sample_what_the_whole_does(
         ({"attribute_weight": 0.5, "attribute_heads": Path("heads")}, r"attribute_weight is 0.5.*left out without a fraction"),
         ({"attribute_heads": Path("heads"), "fraction": 0.5}, r"attribute_heads is .*left out without attribute_weight"),
         ({"guided_model": Path("model"), "fraction": 0.5}, r"guided_model is .*left out without guided_weight"),
-        ({"hard_attributes": ("hat",), "fraction": 0.5}, r"hard_attributes is .*left out without hard_weight above 1"),
+        ({"hard_attributes": ("hat",), "fraction": 0.5}, r"hard_attributes is .*left out without hard_weight above 1 or guide"),
         ({"p_without_person": 0.1}, r"p_without_person is 0.1.*left out without a fraction"),
         ({"hard_attributes": ("smiling", "monocle")}, r"hard_attributes is \['monocle'\].*some of .*smiling"),
         ({"hard_attributes": ("male",)}, r"hard_attributes is \['male'\].*some of "),

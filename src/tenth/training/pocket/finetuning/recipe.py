@@ -48,6 +48,7 @@ class SampledImages:
     text_guidance_scale: Annotated[float, within_range("text_guidance_scale")] = 5.0
     adversarial_weight: NonNegative = 0.02  # as of `loss`; gradients through all steps of sampling weigh otherwise
     p_other_person: Fraction = 0.5  # of them show another person, of the same gender, than the photo of which their prompt is
+    guide_hard_alone: bool = False  # text guidance is for prompts that request a hard attribute, not for others
     p_without_person: Fraction = 0.0  # of the steps are without the adapter
     hard_attributes: tuple[str, ...] = ()  # in more prompts than others, as they are learnt late
     hard_weight: Count = 1  # in so many times as many
@@ -72,7 +73,8 @@ class SampledImages:
             "attribute_weight": ("attribute_heads", self.attribute_heads),
             "attribute_heads": ("attribute_weight", self.attribute_weight),
             "guided_model": ("guided_weight", self.guided_weight),
-            "hard_attributes": ("hard_weight above 1", self.hard_weight > 1),
+            "hard_attributes": ("hard_weight above 1 or guide_hard_alone", self.hard_weight > 1 or self.guide_hard_alone),
+            "guide_hard_alone": ("hard_attributes", self.hard_attributes),
         }
         for key, (other, given) in needs.items():
             value = getattr(self, key)

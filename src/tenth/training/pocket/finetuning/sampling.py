@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,16 +40,23 @@ def guided_velocity(
     terms: Mapping[str, Conditioning],
     scale: float,
     text_scale: float,
+    with_text: Tensor | None = None,
 ) -> Velocity:
     """What guidance makes of a UNet's predictions. terms: UNCONDITIONAL, CONDITIONAL and TEXT_ONLY, of B images.
 
-    scale, text_scale: as of `Guidance`; all else is the defaults'.
+    scale, text_scale: as of `Guidance`; all else is the defaults'. with_text: which of the images have the second, (B,); None:
+    all.
     """
     guidance = Guidance(scale, text_scale, rescale=DEFAULTS.guidance_rescale, centred=DEFAULTS.centred)
+    without_text = replace(guidance, text_scale=0.0)
     joined = concat(list(terms.values()))
 
     def velocity(latents: Tensor, timesteps: Tensor) -> Tensor:
         predicted = predict_velocity(torch.cat([latents] * len(terms)), torch.cat([timesteps] * len(terms)), joined).float()
-        return guidance.combine(dict(zip(terms, predicted.chunk(len(terms)), strict=True)))
+        by_term = dict(zip(terms, predicted.chunk(len(terms)), strict=True))
+        guided = guidance.combine(by_term)
+        return (
+            guided if with_text is None else torch.where(with_text[:, None, None, None], guided, without_text.combine(by_term))
+        )
 
     return velocity

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
 from tenth.core.rng import StepRNG
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.models.adapters.ip_adapter import set_adapter_scale
 from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Conditioning, predict, predict_x0
 from tenth.models.encoders.dlib_resnet import crops_to_chips
@@ -196,7 +197,8 @@ class AdversarialTrainer:
         x0 = sample_latents(lambda x, t: self._predict(x, t, conditioning)[1], self.model.scheduler, noise)
         loss = x0.new_zeros(())
         if config.guided_weight:
-            loss = loss + config.guided_weight * (x0 - self._guided_latents(noise, conditioning)).square().mean()
+            guided = self._guided_latents(noise, conditioning, prompts.requested[photos, variants])
+            loss = loss + config.guided_weight * (x0 - guided).square().mean()
         self._set_adapter_scale(1.0)
 
         # And what photos of these prompts show.
@@ -212,14 +214,17 @@ class AdversarialTrainer:
         return config.weight * len(rows) / (fraction * len(indices)) * loss
 
     @torch.no_grad()
-    def _guided_latents(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        """What `guided_unet` shows, (B, 8, h, w)."""
+    def _guided_latents(self, noise: Tensor, conditioning: Conditioning, requested: Tensor) -> Tensor:
+        """What `guided_unet` shows, (B, 8, h, w). requested: as of `PromptSampler`, (B, S)."""
         assert conditioning.image_embeddings is not None
         nobody = replace(conditioning, image_embeddings=torch.zeros_like(conditioning.image_embeddings))
         nothing = replace(nobody, prompts=self._encode(self.model.tokenize([""]).expand(len(noise), -1)))
         terms = {UNCONDITIONAL: nothing, CONDITIONAL: conditioning, TEXT_ONLY: nobody}
-        scales = self.recipe.sampled.guidance_scale, self.recipe.sampled.text_guidance_scale
-        velocity = guided_velocity(partial(predict, self.guided_unet), terms, *scales)
+        config, with_text = self.recipe.sampled, None
+        if config.guide_hard_alone:
+            with_text = (requested[:, [name in config.hard_attributes for name in FACE_ATTRIBUTES]] == 1).any(1)
+        scales = config.guidance_scale, config.text_guidance_scale
+        velocity = guided_velocity(partial(predict, self.guided_unet), terms, *scales, with_text)
         with sdpa_kernel(attention_kernels(noise.device)):
             return sample_latents(velocity, self.model.scheduler, noise)
 
