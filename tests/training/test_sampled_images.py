@@ -240,7 +240,10 @@ def test_parts_of_a_batch_sample_what_the_whole_does(
         ({"attribute_weight": 0.5, "attribute_heads": Path("heads")}, r"attribute_weight is 0.5.*left out without a fraction"),
         ({"attribute_heads": Path("heads"), "fraction": 0.5}, r"attribute_heads is .*left out without attribute_weight"),
         ({"guided_model": Path("model"), "fraction": 0.5}, r"guided_model is .*left out without guided_weight"),
-        ({"hard_attributes": ("hat",), "fraction": 0.5}, r"hard_attributes is .*left out without hard_weight above 1 or guide"),
+        (
+            {"hard_attributes": ("hat",), "fraction": 0.5},
+            r"hard_attributes is .*left out without hard_weight above 1, or guide",
+        ),
         ({"p_without_person": 0.1}, r"p_without_person is 0.1.*left out without a fraction"),
         ({"hard_attributes": ("smiling", "monocle")}, r"hard_attributes is \['monocle'\].*some of .*smiling"),
         ({"hard_attributes": ("male",)}, r"hard_attributes is \['male'\].*some of "),

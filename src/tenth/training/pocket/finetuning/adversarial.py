@@ -27,19 +27,20 @@ def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
 
     Raises ModelError for heads that do not fit the UNet, DataError if captions ask for nothing and images are to be sampled.
     """
-    # The networks; the discriminator and the heads read a copy of the UNet as it is before.
+    # The networks; the discriminator and the heads read a frozen UNet.
     data = prepare(recipe, ArrayCache(default_cache_dir()))
     model = data.model
     model.unet.to(memory_format=torch.channels_last).train()
     model.text_encoder.requires_grad_(False)
-    discriminator, file = LatentDiscriminator(copy.deepcopy(model.unet)), recipe.sampled.attribute_heads
+    frozen = copy.deepcopy(model.unet) if recipe.feature_model is None else load_modules(recipe.feature_model)[0].unet
+    discriminator, file = LatentDiscriminator(frozen), recipe.sampled.attribute_heads
     heads = None if file is None else load_attribute_heads(file, discriminator.features)
     identity_loss = IdentityLoss(data.autoencoder, data.encoder)
     known = FACE_ATTRIBUTES if heads is None else heads.reliable
     prompts, sampled = None, recipe.sampled
     if sampled.fraction:
         prompts = PromptSampler.from_captions(data.captions, known, sampled.hard_attributes, sampled.hard_weight)
-    guided_unet = discriminator.features.unet
+    guided_unet = frozen
     if sampled.guided_model is not None:
         guided_unet = load_modules(sampled.guided_model)[0].unet.requires_grad_(False)
     trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, guided_unet, prompts, heads)

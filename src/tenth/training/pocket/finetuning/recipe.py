@@ -69,11 +69,12 @@ class SampledImages:
         for key in ("guided_weight", "attribute_weight", "p_without_person", "hard_attributes"):
             value = getattr(self, key)
             require(self.fraction > 0 or not value, f"sampled.{key}", value, "left out without a fraction of sampled images")
+        weighted = self.hard_weight > 1 or self.guide_hard_alone
         needs = {
             "attribute_weight": ("attribute_heads", self.attribute_heads),
             "attribute_heads": ("attribute_weight", self.attribute_weight),
             "guided_model": ("guided_weight", self.guided_weight),
-            "hard_attributes": ("hard_weight above 1 or guide_hard_alone", self.hard_weight > 1 or self.guide_hard_alone),
+            "hard_attributes": ("hard_weight above 1, or guide_hard_alone", weighted),
             "guide_hard_alone": ("hard_attributes", self.hard_attributes),
         }
         for key, (other, given) in needs.items():
@@ -83,10 +84,11 @@ class SampledImages:
 
 @config_dataclass
 class AdversarialRecipe(DiffusionRecipe):
-    """recipes/pocket-adversarial.toml, pocket-prompts.toml. Other keys as of its base; no augmentation, no face features."""
+    """recipes/pocket-adversarial.toml, pocket-prompts.toml, pocket-prompts-2.toml. Other keys as of its base; no augmentation, no face features."""
 
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     sampled: SampledImages = field(default_factory=SampledImages)
+    feature_model: FilePath | None = None  # whose UNet discriminator and heads read; None: that of init_from
     stage: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
