@@ -84,7 +84,7 @@ class SampledImages:
 
 @config_dataclass
 class AdversarialRecipe(DiffusionRecipe):
-    """recipes/pocket-adversarial.toml, pocket-prompts.toml and -2.toml. Other keys as of its base; no augmentation, no face features."""
+    """recipes/pocket-adversarial.toml and pocket-prompts.toml. Other keys as of its base; no augmentation, no face features."""
 
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     sampled: SampledImages = field(default_factory=SampledImages)
