@@ -23,6 +23,7 @@ from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSett
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
 from tenth.methods.identity_file import load_identity, save_identity
+from tenth.models.adapters.weight_deltas import LORA_A, LORA_B
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig
@@ -93,6 +94,21 @@ def test_what_is_put_on_is_what_was_trained(model: Any, lora: LoraSettings | Non
 
     with torch.no_grad(), model.applied([Identity("m", model.name, "", "", weights=weights, photos=(plain,))]):
         torch.testing.assert_close(model.pipeline.unet(noise, 500, text).sample, trained, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lora", [SETTINGS.lora, None])
+def test_of_what_was_trained_a_part_may_be_kept(model: Any, lora: LoraSettings | None) -> None:
+    changes = []
+    for strength in (1.0, 0.25):
+        settings = replace(SETTINGS, lora=lora, strength=strength)
+        weights = DreamBooth("dreambooth", settings)(person(1, 2), model).identity.weights
+        if lora is not None:
+            names = [name.removesuffix(LORA_A) for name in weights if name.endswith(LORA_A)]
+            weights = {name: (weights[name + LORA_B].flatten(1) @ weights[name + LORA_A].flatten(1)) for name in names}
+        changes.append(weights)
+    assert any(change.any() for change in changes[0].values())
+    for name, change in changes[1].items():
+        torch.testing.assert_close(change, 0.25 * changes[0][name], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", [ATTENTION_LAYERS, ALL_LAYERS])

@@ -44,6 +44,16 @@ class TrainableParameters:
     base_weights: Mapping[str, Tensor]
     lora: LoraSettings | None
 
+    def weakened(self, ema: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+        """The weights that lie `strength` of the way from those before to these, 0 to 1. ema: by "part.path"."""
+        weights = {}
+        for name, value in ema.items():
+            if self.lora is None:
+                weights[name] = torch.lerp(self.base_weights[name].to(value), value, strength)
+            else:
+                weights[name] = value * strength if _published_name(name).endswith(LORA_B) else value
+        return weights
+
     def extract_deltas(self, ema: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What training changed, by the names of weight_deltas.py, on the CPU. ema: by "part.path", as `fit` gives it.
 
@@ -51,13 +61,18 @@ class TrainableParameters:
         """
         weights = {}
         for name, value in ema.items():
-            published_name, change = canonical_name(name.replace(f".{ADAPTER_NAME}.", ".")), value
+            published_name, change = _published_name(name), value
             if self.lora is None:
                 published_name, change = published_name + DIFF, value - self.base_weights[name].to(value)
             elif published_name.endswith(LORA_B):
                 change = value * (self.lora.alpha / self.lora.rank)
             weights[published_name] = change.cpu().contiguous()
         return weights
+
+
+def _published_name(name: str) -> str:
+    """Of a parameter's "part.path", as weight_deltas.py has it, without the ending of a difference."""
+    return canonical_name(name.replace(f".{ADAPTER_NAME}.", "."))
 
 
 @contextmanager

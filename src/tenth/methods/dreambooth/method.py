@@ -213,10 +213,11 @@ def train(
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> CheckpointMetrics | None:
             if selector is None:
                 return None
-            with ema_weights(parameters.modules, ema), frozen.autocast(precision), frozen.text_encoders_loaded():
+            weights = parameters.weakened(ema, settings.strength)
+            with ema_weights(parameters.modules, weights), frozen.autocast(precision), frozen.text_encoders_loaded():
                 is_best, metrics = selector(images_seen)
             if is_best:
-                write_tensors(best_file, parameters.extract_deltas(ema), mode=PRIVATE_FILE_MODE)
+                write_tensors(best_file, parameters.extract_deltas(weights), mode=PRIVATE_FILE_MODE)
             return metrics
 
         with (
@@ -225,4 +226,4 @@ def train(
             frozen.gradient_checkpointing(settings.gradient_checkpointing),
         ):
             ema = fit(parameters.modules, data.loss, num_photos, settings.schedule, directory, on_checkpoint)
-        return load_trained_weights(best_file) or parameters.extract_deltas(ema)
+        return load_trained_weights(best_file) or parameters.extract_deltas(parameters.weakened(ema, settings.strength))
