@@ -18,6 +18,7 @@ LORA_SUFFIX = "lora"  # of the names of methods that train low-rank matrices
 # Defaults of models of Stable Diffusion's size, and of small ones.
 SCHEDULE = TrainingConfig(1_600, 2, warmup_images=40, ema_halflife_images=200, checkpoint_every_images=200)
 SMALL_SCHEDULE = TrainingConfig(320, 8, warmup_images=40, ema_halflife_images=80, checkpoint_every_images=160)
+SMALL_SCHEDULE_WITH_ADAPTER = TrainingConfig(160, 8, warmup_images=20, ema_halflife_images=40, checkpoint_every_images=80)
 # Of transformers, of which a step takes longer: as many steps as in the published examples, one photo each.
 FLOW_SCHEDULE = TrainingConfig(
     1_000,
@@ -45,10 +46,12 @@ def default_settings(name: str, model: DiffusionModel, *, with_adapter: bool = F
     if not small_vocabulary:
         schedule = replace(SCHEDULE, learning_rate=1e-4 if lora else 2e-6)
         return DreamBoothSettings(schedule, lora, num_class_images=200, with_adapter=with_adapter, gradient_checkpointing=True)
+    schedule = SMALL_SCHEDULE_WITH_ADAPTER if with_adapter else SMALL_SCHEDULE
     return DreamBoothSettings(
-        replace(SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
+        replace(schedule, learning_rate=2e-3 if lora else 3e-4),
         lora,
         train_text_encoder=True,
+        strength=0.3 if with_adapter else 1.0,  # more likeness and more of the prompts than with all (docs/log.md)
         prompts=SMALL_VOCAB_PROMPTS,
         class_prompts=SMALL_VOCAB_CLASS_PROMPTS,
         num_class_images=34,
