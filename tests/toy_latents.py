@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,10 +19,11 @@ from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means
 from tenth.training.pocket.discriminator import LatentDiscriminator
 from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads
 from tenth.training.pocket.finetuning.prompts import PromptSampler
-from tenth.training.pocket.finetuning.recipe import AdversarialRecipe
+from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, SampledImages
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer
-from tenth.training.pocket.identity_loss import IdentityLoss
+from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
 from tenth.training.pocket.modules import PocketModules, load_modules
+from tenth.training.schedule import TrainingConfig
 
 CAPTIONS = ("a smiling man", "a photo of a person with glasses")
 
@@ -52,6 +55,19 @@ def photo_dataset(folder: Path, photos: list[Path], validation: int = 0) -> Phot
         rows.append(ManifestEntry(path.name, person, split, 1, captions[1], captions, sha256_of(path)))
     write_manifest(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
     return PhotoDataset(folder / "people.jsonl", photos[0].parent)
+
+
+SAMPLED_RECIPE = AdversarialRecipe(
+    data=PhotoDataset(Path(), Path()),
+    autoencoder=Path(),
+    schedule=TrainingConfig(1, 8),
+    sampled=SampledImages(fraction=1.0, attribute_heads=Path(), attribute_weight=0.5),
+    identity_loss=IdentityLossConfig(weight=1.0, p_apply=1.0, min_alphas_cumprod=0.0),
+)
+
+
+def with_sampled(**changes: Any) -> AdversarialRecipe:
+    return replace(SAMPLED_RECIPE, sampled=replace(SAMPLED_RECIPE.sampled, **changes))
 
 
 def adversarial_trainer(recipe: AdversarialRecipe) -> AdversarialTrainer:

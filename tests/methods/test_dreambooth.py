@@ -97,11 +97,16 @@ def test_what_is_put_on_is_what_was_trained(model: Any, lora: LoraSettings | Non
 
 
 @pytest.mark.parametrize("lora", [SETTINGS.lora, None])
-def test_of_what_was_trained_a_part_may_be_kept(model: Any, lora: LoraSettings | None) -> None:
+@pytest.mark.parametrize(
+    ("photos", "selector"), [((1, 2), None), ((1, 2, 4, 8, 16), lambda *_: lambda seen: (True, {}))], ids=["last", "best"]
+)
+def test_of_what_was_trained_a_part_may_be_kept(
+    model: Any, lora: LoraSettings | None, photos: tuple[int, ...], selector: Any
+) -> None:
     changes = []
     for strength in (1.0, 0.25):
         settings = replace(SETTINGS, lora=lora, strength=strength)
-        weights = DreamBooth("dreambooth", settings)(person(1, 2), model).identity.weights
+        weights = DreamBooth("dreambooth", settings, selector_factory=selector)(person(*photos), model).identity.weights
         if lora is not None:
             names = [name.removesuffix(LORA_A) for name in weights if name.endswith(LORA_A)]
             weights = {name: (weights[name + LORA_B].flatten(1) @ weights[name + LORA_A].flatten(1)) for name in names}

@@ -163,7 +163,9 @@ def test_a_pair_trains_with_its_adapter_by_default_and_without_by_a_recipe(toy_m
     )
     assert separate == alone
     assert (together.with_adapter, alone.with_adapter) == (True, False)
-    assert together.strength < alone.strength < 1.0
+    low_rank = method("dreambooth-lora").settings_for(toy_model)
+    assert (together.strength, alone.strength, low_rank.strength) == (0.3, 0.8, 1.0)
+    assert [each.schedule.total_images for each in (together, alone, low_rank)] == [160, 320, 320]
     (recipe := tmp_path / "alone.toml").write_text('method = "dreambooth"\nwith_adapter = true\n')
     with pytest.raises(RecipeError, match="with_adapter is true for toy and no adapter; a UNet and a method that reads"):
         method(str(recipe))(person(1), toy_model)

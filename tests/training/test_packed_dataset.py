@@ -56,7 +56,7 @@ def write_recipe(tmp_path: Path, start: Path, face_photos: list[Path], monkeypat
 def test_what_is_packed_comes_back_as_near_as_it_is_kept() -> None:
     made = pocket_dataset()
     made.embeddings.copy_(torch.randn(6, 128))
-    content = serialize(Prepared(None, {}, None, None, made, torch.tensor([0, 1, 1, 5])))  # type: ignore[arg-type]
+    content = serialize(Prepared(None, {}, None, None, made, torch.tensor([0, 1, 1, 5]), ()))  # type: ignore[arg-type]
     found, seen = deserialize(content)
     for name, step in QUANTIZATION_STEPS.items():
         apart = (getattr(found, name) - getattr(made, name)).abs()

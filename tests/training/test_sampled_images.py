@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,43 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
-from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import cross_attention_layers
 from tenth.models.denoiser import Conditioning, Conditions, predict
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import MODEL_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, sample_float
 from tenth.training.pocket.discriminator import UNetFeatures
-from tenth.training.pocket.finetuning.adversarial import train_adversarial
-from tenth.training.pocket.finetuning.attribute_heads import AttributeHeads, save_attribute_heads
-from tenth.training.pocket.finetuning.recipe import AdversarialRecipe, SampledImages
 from tenth.training.pocket.finetuning.sampling import DEFAULTS, guided_velocity, sample_latents
 from tenth.training.pocket.finetuning.trainer import AdversarialTrainer, Batch
-from tenth.training.pocket.identity_loss import IdentityLossConfig
-from tenth.training.pocket.modules import load_modules
-from tenth.training.schedule import TrainingConfig
-from toy_latents import adversarial_trainer, photo_dataset, pocket_dataset, step_rng
-
-RECIPE = AdversarialRecipe(
-    data=PhotoDataset(Path(), Path()),
-    autoencoder=Path(),
-    schedule=TrainingConfig(1, 8),
-    sampled=SampledImages(fraction=1.0, attribute_heads=Path(), attribute_weight=0.5),
-    identity_loss=IdentityLossConfig(weight=1.0, p_apply=1.0, min_alphas_cumprod=0.0),
-)
-
-
-def with_sampled(**changes: Any) -> AdversarialRecipe:
-    return replace(RECIPE, sampled=replace(RECIPE.sampled, **changes))
+from toy_latents import SAMPLED_RECIPE, adversarial_trainer, pocket_dataset, step_rng, with_sampled
 
 
 @pytest.fixture(scope="module")
 def trainer() -> AdversarialTrainer:
-    return adversarial_trainer(RECIPE)
+    return adversarial_trainer(SAMPLED_RECIPE)
 
 
 def test_sampling_is_the_samplers_and_each_step_is_taught() -> None:
@@ -117,12 +95,27 @@ def test_they_come_nearer_to_what_was_shown_before(trainer: AdversarialTrainer) 
     )  # the UNet that learns is another
 
 
+def test_text_guidance_may_be_for_hard_attributes_alone(trainer: AdversarialTrainer) -> None:
+    noise = step_rng(2, 1).normal(8, 16, 16)
+    conditioning = Conditioning(trainer._encode(trainer.dataset.tokens[:2, 0]), trainer.dataset.embeddings[:2, None])
+    requested = torch.full((2, len(FACE_ATTRIBUTES)), float("nan"))
+    requested[:, FACE_ATTRIBUTES.index("hat")] = torch.tensor([0.0, 1.0])
+
+    def guided(**changes: Any) -> Tensor:
+        recipe = with_sampled(guided_weight=1.0, **changes)
+        return replace(trainer, recipe=recipe)._guided_latents(noise, conditioning, requested)
+
+    alone = guided(hard_attributes=("hat",), guide_hard_alone=True)
+    torch.testing.assert_close(alone, torch.stack([guided(text_guidance_scale=0.0)[0], guided()[1]]))
+    assert not torch.equal(alone[0], guided()[0])
+
+
 def test_what_they_show_teaches_the_unet(trainer: AdversarialTrainer) -> None:
     losses, gradients = [], []
     for prompts, recipe in (
-        (None, RECIPE),
+        (None, SAMPLED_RECIPE),
         (trainer.prompts, with_sampled(attribute_weight=0.0, attribute_heads=None)),
-        *[(trainer.prompts, RECIPE)] * 2,
+        *[(trainer.prompts, SAMPLED_RECIPE)] * 2,
     ):
         loss = replace(trainer, recipe=recipe, prompts=prompts).loss(torch.arange(4), step_rng(4))
         loss.backward()
@@ -220,7 +213,10 @@ def test_parts_of_a_batch_sample_what_the_whole_does(
         return noise
 
     monkeypatch.setattr(AdversarialTrainer, "_guided_latents", guided)
-    other = replace(trainer, recipe=with_sampled(fraction=fraction, guided_weight=1.0))
+    for noisy_loss in ("_appearance_loss", "_adversarial_loss"):
+        monkeypatch.setattr(AdversarialTrainer, noisy_loss, lambda _, x0, *__: x0.new_zeros(()))
+    changes = {"guided_weight": 1.0, "attribute_weight": 0.0, "attribute_heads": None}
+    other = replace(trainer, recipe=with_sampled(fraction=fraction, **changes))
     losses, sizes = [], []
     for part in (slice(0, 4), slice(4, 8), slice(None)):
         before = len(sampled)
@@ -231,67 +227,4 @@ def test_parts_of_a_batch_sample_what_the_whole_does(
     assert sizes == [*parts, sum(parts)]
     firsts = sampled[::2]  # of each part by itself
     torch.testing.assert_close(torch.cat(firsts[:-1]), firsts[-1])
-
-
-@pytest.mark.parametrize(
-    ("sampled", "message"),
-    [
-        ({"attribute_weight": 0.5, "fraction": 0.5}, r"attribute_weight is 0.5.*left out without attribute_heads"),
-        ({"attribute_weight": 0.5, "attribute_heads": Path("heads")}, r"attribute_weight is 0.5.*left out without a fraction"),
-        ({"attribute_heads": Path("heads"), "fraction": 0.5}, r"attribute_heads is .*left out without attribute_weight"),
-        ({"guided_model": Path("model"), "fraction": 0.5}, r"guided_model is .*left out without guided_weight"),
-        (
-            {"hard_attributes": ("hat",), "fraction": 0.5},
-            r"hard_attributes is .*left out without hard_weight above 1, or guide",
-        ),
-        ({"p_without_person": 0.1}, r"p_without_person is 0.1.*left out without a fraction"),
-        ({"hard_attributes": ("smiling", "monocle")}, r"hard_attributes is \['monocle'\].*some of .*smiling"),
-        ({"hard_attributes": ("male",)}, r"hard_attributes is \['male'\].*some of "),
-        ({"max_timestep": 1_000}, r"max_timestep is 1000.*less than 1000"),
-        ({"min_timestep": 480}, r"min_timestep is 480.*less than max_timestep, 480"),
-    ],
-)
-def test_settings_that_would_change_nothing_are_refused(sampled: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        SampledImages(**sampled)
-
-
-def test_a_step_samples_at_least_one_image_or_none() -> None:
-    with pytest.raises(RecipeError, match=r"sampled.fraction is 0.1.*at least one image of a batch of 8"):
-        with_sampled(fraction=0.1)
-
-
-@pytest.mark.slow
-def test_a_training_samples_images_from_its_files_alone(
-    tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
-    features, seen = UNetFeatures(load_modules(MODEL_DIR)[0].unet), list[float]()
-    heads = AttributeHeads(features.channels, 300, dict.fromkeys(FACE_ATTRIBUTES, 0.9))
-    save_attribute_heads(heads, features, tmp_path / "heads.safetensors")
-    plain = AdversarialTrainer._sampled_loss
-
-    def sampled_loss(self: AdversarialTrainer, *given: Any) -> Tensor:
-        loss = plain(self, *given)
-        seen.append(loss.item())
-        return loss
-
-    monkeypatch.setattr(AdversarialTrainer, "_sampled_loss", sampled_loss)
-    recipe = replace(
-        with_sampled(
-            fraction=0.5,
-            attribute_heads=tmp_path / "heads.safetensors",
-            guided_weight=1.0,
-            guided_model=MODEL_DIR,
-            hard_attributes=("eyeglasses",),
-            hard_weight=2,
-        ),
-        data=photo_dataset(tmp_path, face_photos),
-        autoencoder=MODEL_DIR / "vae/diffusion_pytorch_model.safetensors",
-        init_from=MODEL_DIR,
-        schedule=TrainingConfig(8, 4, warmup_images=0, learning_rate=1e-4),
-    )
-    train_adversarial(recipe, tmp_path / "run")
-    assert len(seen) == 2
-    assert all(np.isfinite(seen))
-    load_pocket(tmp_path / "run/final")
+    torch.testing.assert_close(torch.stack(losses[:2]).mean(), losses[2])

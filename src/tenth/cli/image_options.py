@@ -107,7 +107,9 @@ GridAxes = Annotated[list[Any] | None, of_images("NAME=VALUES", GRID_HELP, "--gr
 StyleName = Annotated[str | None, of_images("NAME", STYLE_HELP, "--style", parser=str)]
 StylesFile = Annotated[Path | None, of_images("FILE", STYLES_HELP, "--styles")]
 WildcardsFolder = Annotated[Path | None, of_images("DIR", WILDCARDS_HELP, "--wildcards")]
-NegativePrompt = Annotated[str | None, of_images("TEXT", "what the images should not show", parser=str)]
+NegativePrompt = Annotated[
+    str | None, of_images("TEXT", "what the images should not show; read where there is guidance", parser=str)
+]
 SettingsFrom = Annotated[Path | None, of_images("PNG", "take what is not given here from an image that tenth made")]
 NumImages = Annotated[
     int | None, of_images("N", COUNT_HELP, "--num-images", "-n", parser=lambda text: _number(text, NUM_IMAGES))

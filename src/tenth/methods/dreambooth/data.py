@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache, photo_key
-from tenth.core.config import Count, Fraction, NonNegative, SomeItems, WholeNumber, config_dataclass, needs, to_table
+from tenth.core.config import Count, NonNegative, PositiveFraction, SomeItems, WholeNumber, config_dataclass, needs, to_table
 from tenth.core.console import track
 from tenth.core.rng import StepRNG
 from tenth.core.types import DiffusionModel, Photo, Pixels
@@ -74,7 +74,7 @@ class DreamBoothSettings:
     num_held_out: WholeNumber = 1  # photos to choose the best checkpoint by, where at least four others stay to train on
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     time_sampling: TimeSampling | None = None  # of a transformer trained by flow matching
-    strength: Fraction = 1.0  # of what training changed, how much is kept: less obeys prompts more
+    strength: PositiveFraction = 1.0  # of what training changed, how much is kept: less obeys prompts more
     with_adapter: bool = False  # whether the adapter of a pair is on while a UNet is trained (training_photos.py)
     resolution: WholeNumber = 0  # side in pixels of photos and class images, for a transformer; 0: the model's own
     gradient_checkpointing: bool = False

@@ -47,7 +47,7 @@ def default_settings(name: str, model: DiffusionModel, *, with_adapter: bool = F
         schedule = replace(SCHEDULE, learning_rate=1e-4 if lora else 2e-6)
         return DreamBoothSettings(schedule, lora, num_class_images=200, with_adapter=with_adapter, gradient_checkpointing=True)
     schedule = SMALL_SCHEDULE_WITH_ADAPTER if with_adapter else SMALL_SCHEDULE
-    # The less is kept, the more of the prompts; the likeness alone falls with it, beside an adapter it does not (docs/log.md).
+    # The less is kept, the more of the prompts; likeness falls with it, not beside an adapter (docs/log.md; LoRA: not tried).
     strength = 0.3 if with_adapter else 1.0 if lora else 0.8
     return DreamBoothSettings(
         replace(schedule, learning_rate=2e-3 if lora else 3e-4),

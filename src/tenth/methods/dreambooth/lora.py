@@ -46,6 +46,8 @@ class TrainableParameters:
 
     def weakened(self, ema: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
         """The weights that lie `strength` of the way from those before to these, 0 to 1. ema: by "part.path"."""
+        if strength == 1.0:
+            return dict(ema)
         weights = {}
         for name, value in ema.items():
             if self.lora is None:

@@ -8,6 +8,7 @@ from typing import Any
 from tenth.core.types import DiffusionModel
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
 from tenth.models.prompt_weights import plain_text
+from tenth.sampling.bounds import FULL_INTERVAL
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.guidance import Guidance
 
@@ -38,11 +39,13 @@ def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
 
 
 def guidance_notes(model: DiffusionModel, sampling: SamplingConfig) -> list[str]:
-    """Sentences about what nothing reads: a negative prompt without any guidance, and both in a distilled model."""
+    """Sentences about what nothing reads: a negative prompt and settings of guidance that is off, or in a distilled model."""
     guidance = Guidance(sampling.guidance_scale or model.default_sampling.guidance_scale, sampling.text_guidance_scale)
     if guidance.enabled and not model.is_guidance_distilled:
         return []
     notes = []
+    if sampling.guidance_interval != FULL_INTERVAL:
+        notes.append("the guidance interval does nothing: guidance is off or in this model's weights")
     if sampling.negative_prompt:
         notes.append("the negative prompt is not read: guidance, which leads away from it, is off or in this model's weights")
     if sampling.text_guidance_scale:

@@ -21,7 +21,7 @@ def choices() -> dict[str, Any]:
     ranges["seed"]["max"] = LARGEST_SEED
     return {
         "ranges": ranges,
-        "defaults": {"ip_adapter_scale": SamplingConfig().ip_adapter_scale},
+        "defaults": {name: getattr(SamplingConfig(), name) for name in ("ip_adapter_scale", "text_guidance_scale")},
         "schedulers": list(SCHEDULERS),
         "size_multiple": SIZE_MULTIPLE,
         "max_prompt_chars": bounds.MAX_PROMPT_CHARS,

@@ -40,9 +40,10 @@ def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
     prompts, sampled = None, recipe.sampled
     if sampled.fraction:
         prompts = PromptSampler.from_captions(data.captions, known, sampled.hard_attributes, sampled.hard_weight)
-    guided_unet = frozen
+    guided_unet = frozen if recipe.feature_model is None else copy.deepcopy(model.unet)
     if sampled.guided_model is not None:
-        guided_unet = load_modules(sampled.guided_model)[0].unet.requires_grad_(False)
+        guided_unet = load_modules(sampled.guided_model)[0].unet
+    guided_unet.requires_grad_(False)
     trainer = AdversarialTrainer(recipe, model, discriminator, identity_loss, data.dataset, guided_unet, prompts, heads)
 
     # The training, and its result.

@@ -188,8 +188,10 @@ def load_attribute_heads(path: Path, unet_features: UNetFeatures) -> AttributeHe
         if tensor_shapes(weights) != tensor_shapes(heads.state_dict()):
             raise UnreadableError("holds other tensors than the heads have")
     except (OSError, UnreadableError) as problem:
-        needed = "heads that `tenth train` trained on the model that the recipe goes on from are needed"
-        raise ModelError(f"{path} {reason(problem)}", needed, "Train recipes/pocket-attribute-heads.toml on it") from problem
+        needed = "heads that `tenth train` trained on the UNet that the discriminator reads are needed"
+        raise ModelError(
+            f"{path} {reason(problem)}", needed, "Train recipes/pocket-attribute-heads.toml on that model"
+        ) from problem
     heads.load_state_dict(weights)
     return heads.eval().requires_grad_(False)
 

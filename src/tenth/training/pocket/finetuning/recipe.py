@@ -37,7 +37,7 @@ class AdversarialLoss:
 class SampledImages:
     """Images that are sampled from noise inside of a step, without guidance, which they learn to do without.
 
-    attribute_heads: the file of recipes/pocket-attribute-heads.toml, trained on the model that the recipe goes on from.
+    attribute_heads: the file of recipes/pocket-attribute-heads.toml, trained on the UNet that the discriminator reads.
     """
 
     fraction: Fraction = 0.0  # how many there are beside a batch's images, as a fraction of these
@@ -69,22 +69,28 @@ class SampledImages:
         for key in ("guided_weight", "attribute_weight", "p_without_person", "hard_attributes"):
             value = getattr(self, key)
             require(self.fraction > 0 or not value, f"sampled.{key}", value, "left out without a fraction of sampled images")
-        weighted = self.hard_weight > 1 or self.guide_hard_alone
+        chosen = self.hard_weight > 1 or self.guide_hard_alone
+        text_guided = self.guided_weight and self.text_guidance_scale
         needs = {
             "attribute_weight": ("attribute_heads", self.attribute_heads),
             "attribute_heads": ("attribute_weight", self.attribute_weight),
             "guided_model": ("guided_weight", self.guided_weight),
-            "hard_attributes": ("hard_weight above 1, or guide_hard_alone", weighted),
-            "guide_hard_alone": ("hard_attributes", self.hard_attributes),
+            "hard_attributes": ("hard_weight above 1, or guide_hard_alone", chosen),
+            "guide_hard_alone": (
+                "hard_attributes, guided_weight and text_guidance_scale",
+                text_guided and self.hard_attributes,
+            ),
         }
         for key, (other, given) in needs.items():
             value = getattr(self, key)
             require(bool(given) or not value, f"sampled.{key}", value, f"left out without {other}")
+        weighted = bool(self.hard_attributes) or self.hard_weight == 1
+        require(weighted, "sampled.hard_weight", self.hard_weight, "left out without hard_attributes")
 
 
 @config_dataclass
 class AdversarialRecipe(DiffusionRecipe):
-    """recipes/pocket-adversarial.toml and pocket-prompts.toml. Other keys as of its base; no augmentation, no face features."""
+    """recipes/pocket-adversarial.toml and pocket-prompts*.toml. Other keys as of its base; no augmentation or face features."""
 
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     sampled: SampledImages = field(default_factory=SampledImages)

@@ -69,7 +69,7 @@ function mainFields(names, methods) {
   return [
     field("Person", select("person", names.map(name => [name, name]), "", { required: true }), element("a", { href: "#/people/new" }, "Add a person")),
     field("Prompt", element("textarea", { name: "prompts", rows: 3, required: true, placeholder: "a portrait photo of a person" }), "One prompt a line."),
-    field("Not in the picture", element("input", { name: "negative_prompt", autocomplete: "off" }), "What it should not show."),
+    field("Not in the picture", element("input", { name: "negative_prompt", autocomplete: "off" }), "What it should not show; read where there is guidance."),
     element(
       "div",
       { class: "row" },
