@@ -78,7 +78,7 @@ def test_the_forms_bounds_are_the_librarys(client: TestClient) -> None:
     told = client.get("/static/choices.json").json()
     assert told["schedulers"] == list(SCHEDULERS)
     assert set(told["ranges"]) == set(SETTING_RANGES)
-    assert told["defaults"] == {"ip_adapter_scale": 1.0}
+    assert told["defaults"] == {"ip_adapter_scale": 1.0, "text_guidance_scale": 0.0}
     assert told["ranges"]["steps"] == {"min": 1, "max": 1000, "integer": True}
     assert told["ranges"]["seed"]["max"] == 2**53 - 1 < SETTING_RANGES["seed"].maximum
 
