@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from tenth.core.types import Face, Photo, Pixels, Sample
+from tenth.data.captions.attributes import COLUMNS
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry
 from tenth.experiments.protocol import face_crop
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request
+from tenth.training.schedule import TrainingConfig
 
 NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
 COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
@@ -77,3 +79,23 @@ def attribute_dataset(count: int) -> tuple[tuple[ManifestEntry, ...], Tensor]:
     rows = tuple(ManifestEntry(f"{n}/{n}.jpg", str(n), "train", 1, "a photo", ("a photo",), f"{n:064x}") for n in range(count))
     noise = torch.randint(0, 60, (count, 3, 128, 128), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return rows, noise + 190 * (torch.arange(count) % 2)[:, None, None, None].to(torch.uint8)
+
+
+def write_attribute_table(path: Path, rows: Sequence[ManifestEntry]) -> None:
+    """Of `attribute_dataset`: "outdoor" where the picture is light."""
+    lines = [",".join(COLUMNS)]
+    for place, row in enumerate(rows):
+        values = {"image": row.file, "outdoor": "1" if place % 2 else ""}
+        lines.append(",".join(values.get(column, "") for column in COLUMNS))
+    path.write_text("\n".join(lines) + "\n")
+
+
+ATTRIBUTE_SCHEDULE = TrainingConfig(
+    total_images=320,
+    batch_size=16,
+    learning_rate=3e-3,
+    warmup_images=16,
+    ema_halflife_images=16,
+    checkpoint_every_images=320,
+    precision="fp32",
+)

@@ -10,7 +10,6 @@ from PIL import Image
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError
 from tenth.core.rng import StepRNG
-from tenth.data.captions.attributes import COLUMNS
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import FaceCrops, PhotoDataset
 from tenth.evaluation.extractors.face_attributes import (
@@ -24,8 +23,7 @@ from tenth.evaluation.extractors.face_attributes import (
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.training.pocket import face_attributes as training
 from tenth.training.pocket.face_attributes import FaceAttributesRecipe, augment, train_face_attributes
-from tenth.training.schedule import TrainingConfig
-from toy_people import attribute_dataset
+from toy_people import ATTRIBUTE_SCHEDULE, attribute_dataset, write_attribute_table
 
 
 def test_the_package_tells_signs_of_people_who_do_not_exist() -> None:
@@ -78,25 +76,13 @@ def test_light_and_dark_are_trained_from_a_table(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))
     monkeypatch.setattr(training, "default_cache_dir", lambda: tmp_path / "store")
     monkeypatch.setattr(training, "ArrayCache", ArrayCache)
-    lines = [",".join(COLUMNS)]
-    for place, row in enumerate(rows):  # "outdoor" where the picture is light
-        values = {"image": row.file, "outdoor": "1" if place % 2 else ""}
-        lines.append(",".join(values.get(column, "") for column in COLUMNS))
-    (tmp_path / "attributes.csv").write_text("\n".join(lines) + "\n")
-    schedule = TrainingConfig(
-        total_images=320,
-        batch_size=16,
-        learning_rate=3e-3,
-        warmup_images=16,
-        ema_halflife_images=16,
-        checkpoint_every_images=320,
-        precision="fp32",
-    )
-    recipe = FaceAttributesRecipe(PhotoDataset(tmp_path / "people.jsonl", tmp_path), tmp_path / "attributes.csv", schedule)
+    write_attribute_table(tmp_path / "attributes.csv", rows)
+    photos = PhotoDataset(tmp_path / "people.jsonl", tmp_path)
+    recipe = FaceAttributesRecipe(photos, tmp_path / "attributes.csv", ATTRIBUTE_SCHEDULE)
     train_face_attributes(recipe, tmp_path / "out")
     reader = FaceAttributeClassifier(tmp_path / "out/final/face_attributes.safetensors")
     assert reader.accuracy["outdoor"] > 0.9
     assert "smiling" not in reader.accuracy  # nobody knows
-    (tmp_path / "attributes.csv").write_text(lines[0] + "\n")
+    write_attribute_table(tmp_path / "attributes.csv", [])
     with pytest.raises(DataError, match="knows none of 24 photos"):
         train_face_attributes(recipe, tmp_path / "other")

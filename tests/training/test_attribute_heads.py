@@ -9,7 +9,6 @@ import torch
 
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError
-from tenth.data.captions.attributes import COLUMNS
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import FaceCrops, PhotoDataset
 from tenth.models.denoiser import Conditioning
@@ -24,8 +23,7 @@ from tenth.training.pocket.finetuning.attribute_heads import (
     train_attribute_heads,
 )
 from tenth.training.pocket.modules import load_modules
-from tenth.training.schedule import TrainingConfig
-from toy_people import attribute_dataset
+from toy_people import ATTRIBUTE_SCHEDULE, attribute_dataset, write_attribute_table
 
 OUTDOOR = FACE_ATTRIBUTES.index("outdoor")
 
@@ -38,22 +36,9 @@ def test_light_and_dark_are_told_in_noisy_latents(
     monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))
     monkeypatch.setattr(training, "default_cache_dir", lambda: tmp_path / "store")
     monkeypatch.setattr(training, "ArrayCache", ArrayCache)
-    lines = [",".join(COLUMNS)]
-    for place, row in enumerate(rows):  # "outdoor" where the picture is light
-        values = {"image": row.file, "outdoor": "1" if place % 2 else ""}
-        lines.append(",".join(values.get(column, "") for column in COLUMNS))
-    (tmp_path / "attributes.csv").write_text("\n".join(lines) + "\n")
-    schedule = TrainingConfig(
-        total_images=320,
-        batch_size=16,
-        learning_rate=3e-3,
-        warmup_images=16,
-        ema_halflife_images=16,
-        checkpoint_every_images=320,
-        precision="fp32",
-    )
+    write_attribute_table(tmp_path / "attributes.csv", rows)
     photos = PhotoDataset(tmp_path / "people.jsonl", tmp_path)
-    recipe = AttributeHeadsRecipe(photos, tmp_path / "attributes.csv", MODEL_DIR, schedule)
+    recipe = AttributeHeadsRecipe(photos, tmp_path / "attributes.csv", MODEL_DIR, ATTRIBUTE_SCHEDULE)
     train_attribute_heads(recipe, tmp_path / "out")
     assert "320 images: balanced accuracy 1.000" in capsys.readouterr().err
 
@@ -83,7 +68,7 @@ def test_light_and_dark_are_told_in_noisy_latents(
         model.unet.conv_in.weight.mul_(1.01)
     with pytest.raises(ModelError, match="was trained on the features of another UNet"):
         load_attribute_heads(tmp_path / "out/final/attribute_heads.safetensors", features)
-    (tmp_path / "attributes.csv").write_text(lines[0] + "\n")
+    write_attribute_table(tmp_path / "attributes.csv", [])
     with pytest.raises(DataError, match="knows none of 24 photos"):
         train_attribute_heads(recipe, tmp_path / "other")
 
