@@ -88,7 +88,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--steps", type=int, help="the model's own if left out")
     for name in ("guidance-scale", "guidance-rescale", "text-guidance-scale"):
-        parser.add_argument(f"--{name}", type=float, help="the model's own if left out")
+        parser.add_argument(f"--{name}", type=float, help="the default if left out")
     parser.add_argument("--scheduler", default="")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--sheet", type=Path)

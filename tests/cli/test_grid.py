@@ -68,6 +68,18 @@ def test_each_cell_has_the_bytes_of_a_plain_command(draw: Draw, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_what_some_cells_alone_do_not_read_is_said_of_these(draw: Draw, capsys: Output) -> None:
+    asked = ("--prompt", "a man", "--negative-prompt", "a hat", "--steps", "1")
+    assert draw(*asked, "--grid", "guidance_scale=1,3", "-o", "some") == 0
+    assert (
+        "in 1 of 2 images the negative prompt is not read: guidance, which leads away from it, is off;"
+        in capsys.readouterr().err
+    )
+    assert draw(*asked, "--guidance-scale", "1", "-n", "1", "-o", "all") == 0
+    assert "\nthe negative prompt is not read" in "\n" + capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axes", "plain"),
     [

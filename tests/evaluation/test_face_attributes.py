@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
@@ -75,7 +74,6 @@ def test_light_and_dark_are_trained_from_a_table(tmp_path: Path, monkeypatch: py
     rows, crops = attribute_dataset(24)
     monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))
     monkeypatch.setattr(training, "default_cache_dir", lambda: tmp_path / "store")
-    monkeypatch.setattr(training, "ArrayCache", ArrayCache)
     write_attribute_table(tmp_path / "attributes.csv", rows)
     photos = PhotoDataset(tmp_path / "people.jsonl", tmp_path)
     recipe = FaceAttributesRecipe(photos, tmp_path / "attributes.csv", ATTRIBUTE_SCHEDULE)

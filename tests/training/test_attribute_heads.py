@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import FaceCrops, PhotoDataset
@@ -35,7 +34,6 @@ def test_light_and_dark_are_told_in_noisy_latents(
     rows, crops = attribute_dataset(24)
     monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))
     monkeypatch.setattr(training, "default_cache_dir", lambda: tmp_path / "store")
-    monkeypatch.setattr(training, "ArrayCache", ArrayCache)
     write_attribute_table(tmp_path / "attributes.csv", rows)
     photos = PhotoDataset(tmp_path / "people.jsonl", tmp_path)
     recipe = AttributeHeadsRecipe(photos, tmp_path / "attributes.csv", MODEL_DIR, ATTRIBUTE_SCHEDULE)

@@ -41,7 +41,7 @@ class StepRNG:
         return other
 
     def batch_indices(self) -> Tensor:
-        """The index of each image in the step's batch: (b,)."""
+        """The index of each image in the step's batch: (b,), of `selected` ones (n,)."""
         return self._rows(lambda: torch.arange(self.batch_size))
 
     def normal(self, *shape: int) -> Tensor:

@@ -43,11 +43,13 @@ def guidance_notes(model: DiffusionModel, sampling: SamplingConfig) -> list[str]
     guidance = Guidance(sampling.guidance_scale or model.default_sampling.guidance_scale, sampling.text_guidance_scale)
     if guidance.enabled and not model.is_guidance_distilled:
         return []
+    off = "is off; a guidance scale above 1 or text guidance turns it on"
+    why = "is in this model's weights" if model.is_guidance_distilled else off
     notes = []
     if sampling.guidance_interval != FULL_INTERVAL:
-        notes.append("the guidance interval does nothing: guidance is off or in this model's weights")
+        notes.append(f"the guidance interval does nothing: guidance {why}")
     if sampling.negative_prompt:
-        notes.append("the negative prompt is not read: guidance, which leads away from it, is off or in this model's weights")
+        notes.append(f"the negative prompt is not read: guidance, which leads away from it, {why}")
     if sampling.text_guidance_scale:
-        notes.append("text guidance does nothing: guidance is in this model's weights")
+        notes.append(f"text guidance does nothing: guidance {why}")
     return notes

@@ -97,7 +97,7 @@ class AdversarialTrainer:
         timesteps = torch.where(rng.uniform() < config.p_below, rng.integers(config.max_timestep), anywhere)
         conditioning = Conditioning(text, embeddings)
 
-        # Some steps are without the adapter, in both networks.
+        # Some steps are without the adapter, in all networks.
         without_adapter = rng.scalar() < dropout.p_no_adapter
         self._set_adapter_scale(0.0 if without_adapter else 1.0)
         with_person = torch.zeros_like(drop_image) if without_adapter else ~drop_image
