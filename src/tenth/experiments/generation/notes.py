@@ -21,10 +21,8 @@ def image_notes(images: ImageRun) -> list[str]:
     prompts = dict.fromkeys(each.prompt for each in images.requests) | dict.fromkeys(each.negative_prompt for each in settings)
     notes = list(dict.fromkeys(note for prompt in prompts for note in prompt_warnings(images.model, prompt)))
     unread = Counter(note for each in settings for note in guidance_notes(images.model, each))
-    of_some = {
-        note: "" if count == len(settings) else f"in {count} of {len(settings)} images " for note, count in unread.items()
-    }
-    notes += [which + note for note, which in of_some.items()]
+    total = len(settings)
+    notes += [note if count == total else f"in {count} of {total} images {note}" for note, count in unread.items()]
     if len(notes) > MAX_NOTES:
         notes[MAX_NOTES:] = [f"and {pluralize(len(notes) - MAX_NOTES, 'more such line')} about other prompts"]
     return [note for size in sizes if size for note in size.notes(images.model)] + notes
